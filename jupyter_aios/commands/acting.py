@@ -1,0 +1,153 @@
+"""The verbs that do: cancel, prune, pull, submit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_aios.commands.looking import add_name, whole
+from jupyter_aios.commands.options import add_train_options, read_options
+from jupyter_aios.commands.results import LIMIT_BYTES, fetch, load_pickle, matched_state
+from jupyter_aios.core.units import format_bytes, parse_bytes, parse_duration
+from jupyter_aios.core.wire import PruneRequest
+from jupyter_aios.errors import InputError, StateError
+from jupyter_aios.widgets.text.table import Text
+from jupyter_aios.widgets.text.view import raise_failure
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import MutableMapping
+
+    from jupyter_aios.commands.arguments import Parser
+    from jupyter_aios.commands.handle import JobHandle
+    from jupyter_aios.commands.place import Place
+    from jupyter_aios.commands.results import Fetched
+
+RETURNED = "return"
+
+
+def cancel(arguments: argparse.Namespace, place: Place) -> JobHandle:
+    """Have a job end, and return it."""
+    return place.handle(place.client.job(arguments.name)).cancel()
+
+
+# --------------------------------------------------------------------------------------- prune
+
+
+def add_prune(parser: Parser) -> None:
+    """Declare the arguments of `prune`."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these jobs")
+    parser.add_argument("--older-than", metavar="TIME", help="only what ended so long ago: 7d")
+    parser.add_argument("--keep", metavar="N", help="keep the newest N")
+
+
+def prune(arguments: argparse.Namespace, place: Place) -> Text:
+    """Remove finished jobs with their logs and results, and return what that freed."""
+    if not (arguments.names or arguments.older_than or arguments.keep):
+        raise InputError(
+            "prune removes jobs for good, so it wants to know which",
+            hint="names, --older-than 7d, --keep 20, or --keep 0 for all that are over",
+        )
+    older = arguments.older_than
+    request = PruneRequest(
+        older_than_s=parse_duration(older) if older else None,
+        keep=whole(arguments.keep, "--keep"),
+        names=tuple(arguments.names),
+    )
+    report = place.client.prune(request)
+    jobs = "1 job" if len(report.jobs) == 1 else f"{len(report.jobs)} jobs"
+    return Text(f"removed {jobs}, freed {format_bytes(report.freed_bytes)}")
+
+
+# ---------------------------------------------------------------------------------------- pull
+
+
+def add_pull(parser: Parser) -> None:
+    """Declare the arguments of `pull`."""
+    add_name(parser)
+    parser.add_argument("variables", nargs="*", metavar="VARIABLE", help="only these (default all)")
+    parser.add_argument("--limit", metavar="SIZE", help="largest that is fetched (default 2GiB)")
+    parser.add_argument("--to", metavar="FOLDER", help="write files there instead")
+
+
+def pull(arguments: argparse.Namespace, place: Place) -> Text:
+    """Bring back what `--pull` kept: variables, and weights into the notebook's own model."""
+    job = place.client.job(arguments.name)
+    raise_failure(job)
+    if not job.state.is_terminal:
+        raise StateError(
+            f"{job.name} is {job.state.value}; its variables are there when it is over",
+            hint=f"{place.prefix} attach {job.name}",
+        )
+    limit = parse_bytes(arguments.limit) if arguments.limit else LIMIT_BYTES
+    target = arguments.to or (None if place.namespace is not None else ".")
+    options: dict[str, Any] = {
+        "names": arguments.variables, "limit_bytes": limit, "prefix": place.prefix,
+    }  # fmt: skip
+    if target is not None:
+        folder = Path(target).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"{target} is not a folder", hint=f"mkdir -p {target}")
+        items = fetch(place.client, job, folder, **options)
+        return _told(job.name, [f"{item.path} ({format_bytes(item.size_bytes)})" for item in items])
+    with tempfile.TemporaryDirectory() as temporary:
+        items = fetch(place.client, job, Path(temporary), **options)
+        # Everything is loaded and compared before anything in the notebook changes.
+        loaded = [_loaded(item, place.namespace or {}) for item in items if item.name != RETURNED]
+    assert place.namespace is not None  # noqa: S101 - else there would be a target
+    return _told(job.name, [_bind(place.namespace, *one) for one in loaded])
+
+
+def _told(name: str, lines: list[str]) -> Text:
+    return Text(
+        "\n".join(lines) if lines else f"{name} kept nothing: it was started without --pull"
+    )
+
+
+def _loaded(item: Fetched, namespace: MutableMapping[str, Any]) -> tuple[Fetched, Any]:
+    if item.kind == "pickle":
+        return item, load_pickle(item)
+    state = item.state()
+    own = namespace.get(item.name)
+    return item, matched_state(item.name, own, state) if _is_module(own) else state
+
+
+def _is_module(value: object) -> bool:
+    return hasattr(value, "load_state_dict") and hasattr(value, "state_dict")
+
+
+def _bind(namespace: MutableMapping[str, Any], item: Fetched, value: Any) -> str:  # noqa: ANN401
+    size = format_bytes(item.size_bytes)
+    own: Any = namespace.get(item.name)
+    if item.kind == "state" and _is_module(own):
+        own.load_state_dict(value)
+        return f"{item.name}: {len(value)} weights loaded into the notebook's own ({size})"
+    namespace[item.name] = value
+    what = f"state_dict of {len(value)} weights" if item.kind == "state" else type(value).__name__
+    return f"{item.name}: {what} ({size})"
+
+
+# -------------------------------------------------------------------------------------- submit
+
+
+def add_submit(parser: Parser) -> None:
+    """Declare the arguments of `submit`."""
+    parser.add_argument("script", metavar="SCRIPT", help="a Python file; after -- its arguments")
+    add_train_options(parser, in_notebook=False)
+
+
+def submit(arguments: argparse.Namespace, place: Place) -> object:
+    """Run a script on ranks, and show it until it ends."""
+    from jupyter_aios.commands.submitting import make_spec, plan, send
+    from jupyter_aios.training.packing.bundle import pack_script
+
+    options = read_options(arguments)
+    packed = pack_script(arguments.script)
+    spec = make_spec(packed, options, place.client.nodes(), arguments.rest)
+    if options.dry_run:
+        return plan(place.client, packed, spec)
+    job = send(place.client, packed, spec)
+    if options.detach:
+        return place.handle(job)
+    return place.follow(job, on_interrupt=options.on_interrupt)

@@ -1,0 +1,235 @@
+"""What can be said about a training job: one list for `%%aios_train`, `submit` and Python."""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jupyter_aios.commands.arguments import names
+from jupyter_aios.core.entities import (
+    MAX_NODES,
+    MAX_RANKS_PER_NODE,
+    MIB,
+    Backend,
+    Launcher,
+)
+from jupyter_aios.core.units import parse_bytes, parse_duration, parse_milli, parse_shape
+from jupyter_aios.errors import InputError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jupyter_aios.commands.arguments import Parser
+
+T = TypeVar("T")
+
+ON_INTERRUPT = ("cancel", "detach")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options with their values; None is: not said."""
+
+    nodes: int = 1
+    ranks_per_node: int | None = None
+    backend: Backend = Backend.AUTO
+    launcher: Launcher = Launcher.WARM
+    name: str = ""
+    push: tuple[str, ...] = ()
+    pull: tuple[str, ...] = ()
+    max_restarts: int = 0
+    timeout_s: float | None = None
+    detach: bool = False
+    dry_run: bool = False
+    on_interrupt: str = "cancel"
+    priority: int = 0
+    cpu_milli: int = 0
+    gpu_milli: int | None = None
+    memory_bytes: int = 0
+    pull_limit_bytes: int = 2048 * MIB
+    log_limit_bytes: int = 256 * MIB
+
+
+def add_train_options(parser: Parser, *, in_notebook: bool) -> None:
+    """Add the options to a parser; their values stay text until `read_options`."""
+    many: dict[str, Any] = {"action": "append", "metavar": "NAME[,NAME]"}
+    add = parser.add_argument
+    add("--nodes", metavar="N|NxP", help="how many nodes, or nodes x ranks on each (default 1)")
+    add("--nproc-per-node", metavar="P", help="ranks on each node (default: 1, or 1 for each GPU)")
+    add(
+        "--backend",
+        metavar="|".join(choices("--backend")),
+        help="of the process group (default auto)",
+    )
+    add(
+        "--launcher", metavar="|".join(choices("--launcher")), help="how ranks start (default warm)"
+    )
+    add("--name", metavar="NAME", help="what the job is called (default train-1, train-2, …)")
+    if in_notebook:
+        add("--push", **many, help="variables to take along though the cell does not read them")
+    add("--pull", **many, help="variables of rank 0 to keep for `pull` (weights of modules)")
+    add("--max-restarts", metavar="N", help="start again after a failure, up to N times")
+    add("--timeout", metavar="TIME", help="end it after so long: 30min, 2h")
+    add("--detach", action="store_true", help="submit and return; `attach` shows it")
+    add("--dry-run", action="store_true", help="show what would be started and stop")
+    add("--on-interrupt", metavar="cancel|detach", help="what an interrupt does (default cancel)")
+    add("--priority", metavar="N", help="higher goes first (default 0)")
+    add("--cpus", metavar="N", help="per node (default: a node's share)")
+    add("--gpus", metavar="N", help="per node (default: one for each rank, where there are any)")
+    add("--memory", metavar="SIZE", help="per node: 4GiB (default: no demand, no limit)")
+    add("--pull-limit", metavar="SIZE", help="largest variable that is kept (default 2GiB)")
+    add("--log-limit", metavar="SIZE", help="largest output of a rank that is kept (256MiB)")
+
+
+def choices(option: str) -> tuple[str, ...]:
+    """Return the legal values of an option, where they can be listed.
+
+    Example:
+        >>> choices("--backend")
+        ('auto', 'nccl', 'gloo')
+
+    """
+    legal = {
+        "--backend": tuple(item.value for item in Backend),
+        "--launcher": tuple(item.value for item in Launcher),
+        "--on-interrupt": ON_INTERRUPT,
+    }
+    return legal.get(option, ())
+
+
+def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
+    """Return the options from text, or from Python values with the same names.
+
+    Raises:
+        InputError: all faults at once.
+
+    Example:
+        >>> read_options({"nodes": "2x4", "memory": "4GiB"}).memory_bytes
+        4294967296
+
+    """
+    given = dict(vars(raw) if isinstance(raw, argparse.Namespace) else raw)
+    known = set(_READERS) | {"nproc_per_node", "detach", "dry_run"}
+    if not isinstance(raw, argparse.Namespace):
+        for name in given:
+            if name not in known:
+                raise UnknownNameError.among("option", name, known)
+    faults: list[str] = []
+    hints: list[str] = []
+    values: dict[str, Any] = {
+        name: bool(given[name]) for name in ("detach", "dry_run") if given.get(name)
+    }
+
+    def read(name: str, reader: Callable[[Any], T], value: object) -> T | None:
+        try:
+            return reader(value)
+        except InputError as error:
+            shown = ",".join(value) if isinstance(value, list) else value
+            faults.append(f"--{name.replace('_', '-')} {shown}: {error.message}")
+            hints.append(error.hint)
+            return None
+
+    for name, (field, reader) in _READERS.items():
+        if given.get(name) is not None:
+            values[field] = read(name, reader, given[name])
+    shape = values.pop("nodes", (1, None)) or (1, None)
+    per_node = given.get("nproc_per_node")
+    ranks = shape[1] if per_node is None else read("nproc_per_node", _ranks, per_node)
+    if per_node is not None and shape[1] is not None and ranks is not None and shape[1] != ranks:
+        faults.append(f"--nodes says {shape[1]} ranks on each node, --nproc-per-node {ranks}")
+    if faults:
+        raise InputError.of_faults(faults, hint=next(filter(None, hints), ""))
+    return TrainOptions(nodes=shape[0], ranks_per_node=ranks, **values)
+
+
+# ------------------------------------------------------------------------- one reader an option
+
+
+def _shape(value: object) -> tuple[int, int | None]:
+    nodes, ranks = parse_shape(str(value))
+    if nodes > MAX_NODES:
+        raise InputError(f"at most {MAX_NODES} nodes", hint=f"--nodes {MAX_NODES}")
+    return nodes, None if ranks is None else _ranks(ranks)
+
+
+def _ranks(value: object) -> int:
+    count = _whole(value)
+    if not 1 <= count <= MAX_RANKS_PER_NODE:
+        raise InputError(f"1 to {MAX_RANKS_PER_NODE} ranks fit on a node")
+    return count
+
+
+def _whole(value: object) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise InputError("not a whole number") from None
+
+
+def _count(value: object) -> int:
+    count = _whole(value)
+    if count < 0:
+        raise InputError("0 or more")
+    return count
+
+
+def _one_of(*legal: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        text = str(getattr(value, "value", value))
+        if text not in legal:
+            raise InputError(f"one of {', '.join(legal)}")
+        return text
+
+    return read
+
+
+def _backend(value: object) -> Backend:
+    return Backend(_one_of(*choices("--backend"))(value))
+
+
+def _launcher(value: object) -> Launcher:
+    return Launcher(_one_of(*choices("--launcher"))(value))
+
+
+def _names(value: object) -> tuple[str, ...]:
+    found = names([value] if isinstance(value, str) else list(value))  # type: ignore[call-overload]
+    for name in found:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise InputError(f"{name!r} is not a variable's name", hint="--pull model,history")
+    return found
+
+
+def _bytes(value: object) -> int:
+    return parse_bytes(str(value))
+
+
+def _milli(what: str) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        return parse_milli(str(value), what)
+
+    return read
+
+
+def _seconds(value: object) -> float:
+    return parse_duration(str(value))
+
+
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "nodes": ("nodes", _shape),
+    "backend": ("backend", _backend),
+    "launcher": ("launcher", _launcher),
+    "name": ("name", str),
+    "push": ("push", _names),
+    "pull": ("pull", _names),
+    "max_restarts": ("max_restarts", _count),
+    "timeout": ("timeout_s", _seconds),
+    "on_interrupt": ("on_interrupt", _one_of(*ON_INTERRUPT)),
+    "priority": ("priority", _whole),
+    "cpus": ("cpu_milli", _milli("CPUs")),
+    "gpus": ("gpu_milli", _milli("GPUs")),
+    "memory": ("memory_bytes", _bytes),
+    "pull_limit": ("pull_limit_bytes", _bytes),
+    "log_limit": ("log_limit_bytes", _bytes),
+}

@@ -1,0 +1,128 @@
+"""The verbs: what there is, its help, and how a typed line becomes a call."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jupyter_aios.commands import acting, doctor, looking
+from jupyter_aios.commands.arguments import HELP, Parser
+from jupyter_aios.errors import InputError, UnknownNameError
+from jupyter_aios.widgets.text.table import Text
+
+if TYPE_CHECKING:
+    from jupyter_aios.commands.place import Place
+
+Add = Callable[[Parser], None]
+Run = Callable[[argparse.Namespace, "Place"], object]
+
+
+def _nothing(_: Parser) -> None:
+    """Declare no arguments."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb; `takes_jobs` says that its argument is a job's name."""
+
+    name: str
+    summary: str
+    run: Run
+    add: Add = _nothing
+    takes_jobs: bool = False
+    in_notebook: bool = True
+
+    def parser(self, prefix: str) -> Parser:
+        """Return the verb's parser as it is called after `prefix`."""
+        parser = Parser(f"{prefix} {self.name}", self.summary)
+        self.add(parser)
+        return parser
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("status", "jobs, nodes, controller at a glance", looking.show_status),
+        Verb("jobs", "your jobs, newest first", looking.show_jobs, looking.add_jobs),
+        Verb("nodes", "the nodes, and what is free on them", looking.show_nodes),
+        Verb(
+            "attach", "show a job from its first line, until it ends", looking.attach,
+            looking.add_attach, takes_jobs=True,
+        ),
+        Verb(
+            "logs", "what a job printed", looking.show_logs, looking.add_logs, takes_jobs=True
+        ),
+        Verb("cancel", "end a job", acting.cancel, looking.add_name, takes_jobs=True),
+        Verb(
+            "pull", "bring back variables and weights", acting.pull, acting.add_pull,
+            takes_jobs=True,
+        ),
+        Verb(
+            "submit", "run a script on ranks: submit train.py --nodes 2 -- its arguments",
+            acting.submit, acting.add_submit, in_notebook=False,
+        ),
+        Verb(
+            "prune", "remove finished jobs with their logs", acting.prune, acting.add_prune,
+            takes_jobs=True,
+        ),
+        Verb("doctor", "look for what is wrong here", doctor.examine),
+    )
+}  # fmt: skip
+
+
+def known_verbs(*, in_notebook: bool) -> dict[str, Verb]:
+    """Return the verbs of a skin."""
+    return {name: verb for name, verb in VERBS.items() if verb.in_notebook or not in_notebook}
+
+
+def overview(prefix: str, *, in_notebook: bool) -> Text:
+    """Return the help on all verbs."""
+    verbs = known_verbs(in_notebook=in_notebook)
+    width = max(map(len, verbs))
+    lines = [f"{prefix} {name.ljust(width)}  {verb.summary}" for name, verb in verbs.items()]
+    return Text("\n".join([*lines, "", f"{prefix} VERB -h explains one of them"]))
+
+
+def run(tokens: Sequence[str], place: Place) -> object:
+    """Do what was typed and return what it gives; nothing typed is `status`.
+
+    Raises:
+        AiosError: what was typed cannot be meant, or done.
+
+    """
+    in_notebook = place.namespace is not None
+    if tokens and tokens[0] in HELP:
+        return overview(place.prefix, in_notebook=in_notebook)
+    name, *rest = tokens or ["status"]
+    verbs = known_verbs(in_notebook=in_notebook)
+    if name not in verbs:
+        if name in VERBS:
+            hint = "in a notebook: %%aios_train, or jupyter_aios.submit(...)"
+            raise InputError(f"{name} is for the command line", hint=hint)
+        raise UnknownNameError.among("verb", name, verbs)
+    verb = verbs[name]
+    parser = verb.parser(place.prefix)
+    own, after = split_rest(rest)
+    arguments = parser.read(own)
+    if arguments.help:
+        return Text(parser.format_help().rstrip())
+    if after and name != "submit":
+        raise InputError(f"{place.prefix} {name} takes nothing after --")
+    arguments.rest = after
+    return verb.run(arguments, place)
+
+
+def split_rest(tokens: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what stands before `--`, and what stands after it.
+
+    Example:
+        >>> split_rest(["train.py", "--nodes", "2", "--", "--lr", "0.1"])
+        (['train.py', '--nodes', '2'], ['--lr', '0.1'])
+
+    """
+    if "--" not in tokens:
+        return list(tokens), []
+    at = list(tokens).index("--")
+    return list(tokens[:at]), list(tokens[at + 1 :])

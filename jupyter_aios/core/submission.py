@@ -1,0 +1,104 @@
+"""A submission: its id, its blobs, and what is wrong with it as far as its data can tell."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from jupyter_aios.core.entities import MAX_NAME_LENGTH, MAX_NODES, MAX_RANKS_PER_NODE, JobId
+
+if TYPE_CHECKING:
+    from jupyter_aios.core.entities import BlobId, Code, JobSpec
+
+JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,16}")
+_NAME = re.compile(r"\w[\w.-]*")
+_MAX_RESTARTS = 1000
+_MAX_PRIORITY = 1_000_000
+
+
+def job_id(now: float, token: str) -> JobId:
+    """Return the id of a job submitted at `now`: it sorts by time; `token` is random hexadecimal.
+
+    Example:
+        >>> job_id(0.0, "a1b2c3")
+        '19700101-000000-a1b2c3'
+
+    """
+    return JobId(time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + "-" + token)
+
+
+def spec_faults(spec: JobSpec) -> list[str]:
+    """Return every fault of a submission, a phrase each; empty where there is none.
+
+    An empty name is none: the controller gives one.
+    """
+    checks = [
+        (not spec.name or _is_name(spec.name), f"--name {spec.name!r}: {_NAME_RULE}"),
+        (1 <= spec.nodes <= MAX_NODES, f"--nodes {spec.nodes}: 1 to {MAX_NODES}"),
+        (
+            1 <= spec.ranks_per_node <= MAX_RANKS_PER_NODE,
+            f"--nproc-per-node {spec.ranks_per_node}: 1 to {MAX_RANKS_PER_NODE}",
+        ),
+        (
+            0 <= spec.max_restarts <= _MAX_RESTARTS,
+            f"--max-restarts {spec.max_restarts}: 0 to {_MAX_RESTARTS}",
+        ),
+        (
+            abs(spec.priority) <= _MAX_PRIORITY,
+            f"--priority {spec.priority}: -{_MAX_PRIORITY} to {_MAX_PRIORITY}",
+        ),
+        (spec.timeout_s is None or spec.timeout_s > 0, f"--timeout {spec.timeout_s}: above 0"),
+        (spec.start_deadline_s > 0, f"start_deadline_s {spec.start_deadline_s}: above 0"),
+        (spec.teardown_deadline_s > 0, f"teardown_deadline_s {spec.teardown_deadline_s}: above 0"),
+        (spec.stall_after_s > 0, f"stall_after_s {spec.stall_after_s}: above 0"),
+        (spec.pull_limit_bytes >= 0, f"pull_limit_bytes {spec.pull_limit_bytes}: 0 or more"),
+        (spec.log_limit_bytes > 0, f"log_limit_bytes {spec.log_limit_bytes}: above 0"),
+        (bool(spec.code.files), "no code to run"),
+        (spec.interpreter.startswith("/"), f"interpreter {spec.interpreter!r}: an absolute path"),
+        (spec.cwd.startswith("/"), f"cwd {spec.cwd!r}: an absolute path"),
+    ]
+    found = [fault for is_good, fault in checks if not is_good]
+    demand = spec.resources
+    amounts = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes, demand.gpu_milli)
+    if min(amounts) < 0:
+        found.append("--cpus, --memory and --gpus: 0 or more")
+    # The files are written below the job's folder under these paths.
+    found += [
+        f"code file {file.path!r}: a relative path without .."
+        for file in spec.code.files
+        if not _stays_inside(file.path)
+    ]
+    return found
+
+
+_NAME_RULE = (
+    f"up to {MAX_NAME_LENGTH} letters, digits, '_', '-' and '.', beginning with a letter,"
+    " digit or '_', and not like a job's id"
+)
+
+
+def _is_name(name: str) -> bool:
+    return (
+        len(name) <= MAX_NAME_LENGTH
+        and _NAME.fullmatch(name) is not None
+        and JOB_ID.fullmatch(name) is None
+    )
+
+
+def _stays_inside(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return bool(path) and "\0" not in path and not pure.is_absolute() and ".." not in pure.parts
+
+
+def blobs_of(code: Code) -> tuple[BlobId, ...]:
+    """Return all blobs that the code needs, each once."""
+    blobs = [file.blob for file in code.files]
+    return tuple(dict.fromkeys([*blobs, *value_blobs(code)]))
+
+
+def value_blobs(code: Code) -> tuple[BlobId, ...]:
+    """Return the blobs that hold pickled values."""
+    blobs = [code.early_values, *(file.values for file in code.files), code.values]
+    return tuple(dict.fromkeys(blob for blob in blobs if blob is not None))

@@ -1,0 +1,321 @@
+"""The parent of an attempt's ranks on one machine.
+
+It claims the attempt, starts the ranks, writes down what they print, reads how they end, keeps
+the deadlines, and carries a stop out by itself. It needs neither its zygote nor the controller,
+and what it knows stands in `agent.events`. When it is killed its ranks end with it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_aios.core.entities import Failure, Launcher, RankExit, StopReason
+from jupyter_aios.core.events import AGENT_STREAM, EventKind, event_stream
+from jupyter_aios.core.ports import LaunchPlan, Outcome
+from jupyter_aios.core.units import format_duration
+from jupyter_aios.core.wire import from_plain
+from jupyter_aios.training import checkpoint
+from jupyter_aios.training.journal import Journal, JournalReader, claim, read_json
+from jupyter_aios.training.outputs import Outputs
+from jupyter_aios.training.processes import identity_of, kill_members, oom_kills
+from jupyter_aios.training.ranks import ForkedRanks, Ranks, TorchrunRanks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TICK_S = 0.05
+INTERRUPT = ((0.0, signal.SIGINT), (3.0, signal.SIGTERM), (5.0, signal.SIGKILL))
+"""How a stop goes: seconds after it was asked for, and the signal."""
+COLLAPSE = ((0.0, signal.SIGTERM), (3.0, signal.SIGKILL))
+"""How the other ranks end after one has failed."""
+
+BALLAST_BYTES = 2**17
+"""Room kept on the disk for the agent's last words and the end of the ranks' output."""
+
+CLAIM_FILE, PLAN_FILE, STOP_FILE = "agent.json", "plan.json", "stop.json"
+
+
+class Agent:
+    """One attempt on this machine, from its claim to its last word."""
+
+    def __init__(self, plan: LaunchPlan, folder: Path, start: str, orders: list[int]) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.start = start
+        self.orders = orders
+        """Signals that asked to look at the stop file; the handler appends."""
+        self.journal = Journal(folder / AGENT_STREAM)
+        self.ballast = folder / "ballast"
+        self.ballast.write_bytes(bytes(BALLAST_BYTES))
+        self.outputs = Outputs(folder, plan.log_limit_bytes, self.notice)
+        self.readers = {r.rank: JournalReader(folder / event_stream(r.rank)) for r in plan.ranks}
+        # All times are monotonic: a clock that is set meanwhile must end nothing.
+        self.begun_at = time.monotonic()
+        self.is_running = False
+        self.moved_at = self.begun_at
+        self.is_stalled = False
+        self.stopped_for: StopReason | None = None
+        self.failure: Failure | None = None
+        self.failure_at = math.inf
+        self.started: set[int] = set()
+        self.ending_since: dict[int, float] = {}
+        self.ending_codes: dict[int, int] = {}
+        self.hung_at_exit: set[int] = set()
+        self.escalation: tuple[float, list[tuple[float, signal.Signals]]] | None = None
+        self.sent: set[int] = set()
+        self.was_over_before_stop = False
+        self.oom_before = oom_kills()
+        self.checkpoints = checkpoint.Keeper(folder, len(plan.ranks))
+
+    def notice(self, text: str) -> None:
+        """Tell the person something."""
+        self.record(EventKind.NOTICE, text=text)
+
+    def tell(self, state: str, **data: object) -> None:
+        """Record a change of the attempt as a whole."""
+        self.record(EventKind.AGENT, state=state, **data)
+
+    def record(self, kind: EventKind, /, **data: object) -> None:
+        """Append to the agent's own file; a full disk gives up the ballast for it."""
+        if not self.journal.record(kind, **data):
+            self.ballast.unlink(missing_ok=True)
+            self.journal.record(kind, **data)
+
+    def run(self) -> None:
+        """Start the ranks and stay until the last of them has ended."""
+        resume = checkpoint.newest(self.folder.parent, self.plan.attempt, len(self.plan.ranks))
+        resumed_step = None if resume is None else resume.step
+        # What the attempt began with still stands when it fails before its first own.
+        self.checkpoints.newest_complete = resumed_step
+        self.tell("started", start=self.start, resumed_step=resumed_step)
+        if self.plan.attempt > 1:
+            self.notice(
+                f"attempt {self.plan.attempt} has the checkpoint of step {resumed_step}"
+                if resume
+                else f"attempt {self.plan.attempt} starts at step 0: the job has no checkpoint"
+            )
+        if self._stop_is_ordered():
+            self._finish(())
+            return
+        make = ForkedRanks if self.plan.launcher is Launcher.WARM else TorchrunRanks
+        ranks: Ranks = make(self.plan, self.folder, self.outputs, resume)
+        while not ranks.have_ended:
+            self.outputs.pump(TICK_S)
+            ranks.reap()
+            self._read_ranks()
+            self._watch(ranks, time.monotonic())
+        kill_members(os.getpid(), f"{self.plan.job_id}/{self.plan.attempt}")
+        self._read_ranks()
+        self._finish(self._exits(ranks))
+
+    def _stop_is_ordered(self) -> bool:
+        order = read_json(self.folder / STOP_FILE)
+        if order is not None and self.stopped_for is None:
+            self.stopped_for = StopReason(order["reason"])
+        return self.stopped_for is not None
+
+    def _read_ranks(self) -> None:
+        for rank, reader in self.readers.items():
+            for frame in reader.read():
+                self.moved_at = time.monotonic()
+                if frame.kind is EventKind.PHASE:
+                    data = frame.json()
+                    if data["phase"] == "started":
+                        self.started.add(rank)
+                    else:
+                        self.ending_since[rank] = self.moved_at
+                        self.ending_codes[rank] = data["code"]
+                elif frame.kind is EventKind.ERROR:
+                    # The first error is the cause; the others lost their peer.
+                    if frame.at < self.failure_at:
+                        self.failure_at = frame.at
+                        self.failure = Failure(rank=rank, **frame.json())
+                elif frame.kind is EventKind.CHECKPOINT:
+                    self.checkpoints.note(rank, frame.json()["step"])
+
+    def _note_exits(self, ranks: Ranks) -> None:
+        if self.stopped_for is not None:
+            return
+        for rank, code in ranks.exits.items():
+            if rank in self.hung_at_exit:
+                continue
+            is_killed_by_others = code < 0 and -code not in self.sent
+            if self.failure is None and code != 0:
+                self.failure = self._exit_failure(rank, code)
+            elif is_killed_by_others and self.failure_at != -math.inf:
+                # Its peers may have complained of the lost connection before it was reaped.
+                self.failure = self._exit_failure(rank, code)
+                self.failure_at = -math.inf
+
+    def _watch(self, ranks: Ranks, now: float) -> None:
+        self._note_running()
+        self._note_stall(now)
+        self._kill_hung_exits(ranks, now)
+        self._note_stop(now)
+        self._note_exits(ranks)
+        late_s = now - self.begun_at - self.plan.start_deadline_s
+        if not self.is_running and late_s > 0 and self.escalation is None:
+            missing = sorted(set(self.readers) - self.started)
+            limit = format_duration(self.plan.start_deadline_s)
+            message = f"{_ranks(missing)} did not start within {limit}"
+            self.failure = Failure(rank=missing[0], kind="Deadline", message=message)
+        if self.failure is not None and self.escalation is None:
+            self.escalation = (now, list(COLLAPSE))
+        self._escalate(ranks, now)
+
+    def _note_stop(self, now: float) -> None:
+        if self.stopped_for is not None:
+            return
+        limit = self.plan.timeout_s
+        if self.orders:
+            self.orders.clear()
+            self._stop_is_ordered()
+        elif limit is not None and now - self.begun_at > limit:
+            self.stopped_for = StopReason.TIMEOUT
+        if self.stopped_for is not None:
+            self.was_over_before_stop = len(self.ending_since) == len(self.readers)
+            self.escalation = (now, list(INTERRUPT))
+
+    def _note_running(self) -> None:
+        if not self.is_running and len(self.started) == len(self.readers):
+            self.is_running = True
+            self.tell("running")
+
+    def _note_stall(self, now: float) -> None:
+        self.moved_at = max(self.moved_at, self.outputs.moved_at)
+        is_stalled = now - self.moved_at > self.plan.stall_after_s
+        if is_stalled != self.is_stalled:
+            self.is_stalled = is_stalled
+            self.tell("stalled" if is_stalled else "moving")
+
+    def _kill_hung_exits(self, ranks: Ranks, now: float) -> None:
+        """Kill ranks whose work is done but which do not end, and take their own word."""
+        for rank, since in self.ending_since.items():
+            if rank in ranks.exits or rank in self.hung_at_exit:
+                continue
+            if now - since > self.plan.teardown_deadline_s:
+                self.hung_at_exit.add(rank)
+                ranks.signal(signal.SIGKILL, only=rank)
+                self.notice(
+                    f"rank {rank} had ended its work but hung at exit for"
+                    f" {format_duration(now - since)} and was killed"
+                )
+
+    def _escalate(self, ranks: Ranks, now: float) -> None:
+        if self.escalation is None:
+            return
+        since, steps = self.escalation
+        while steps and now - since >= steps[0][0]:
+            _, number = steps.pop(0)
+            self.sent.add(number)
+            # A rank on its way out still has files to flush.
+            spared = set(self.ending_since) if number is not signal.SIGKILL else set()
+            if self.failure is not None and self.failure.rank is not None:
+                spared |= {self.failure.rank} if number is signal.SIGTERM else set()
+            ranks.signal(number, spare=spared)
+
+    def _exit_failure(self, rank: int, code: int) -> Failure:
+        if code > 0:
+            return Failure(rank=rank, kind="Exit", message=f"rank {rank} exited with code {code}")
+        return Failure(
+            rank=rank,
+            kind="Signal",
+            message=f"rank {rank} was killed by {_signal_name(-code)}: {self._cause(code)}",
+        )
+
+    def _cause(self, code: int) -> str:
+        if code == -signal.SIGKILL:
+            if oom_kills() > self.oom_before:
+                return "out of memory (the kernel's out-of-memory killer struck meanwhile)"
+            return "somebody outside the job killed it"
+        if code == -signal.SIGBUS:
+            return "a bus error: is /dev/shm or the disk full?"
+        if code in (-signal.SIGSEGV, -signal.SIGABRT):
+            return "a crash in native code"
+        return "somebody outside the job ended it"
+
+    def _exits(self, ranks: Ranks) -> tuple[RankExit, ...]:
+        exits = []
+        for rank in sorted(self.readers):
+            code = ranks.exits.get(rank, -signal.SIGKILL)
+            if rank in self.hung_at_exit:
+                code = self.ending_codes[rank]
+            cause = ""
+            if code < 0:
+                cause = "ended with the job" if -code in self.sent else self._cause(code)
+            exits.append(RankExit(rank=rank, code=code, cause=cause))
+        return tuple(exits)
+
+    def _finish(self, exits: tuple[RankExit, ...]) -> None:
+        self.ballast.unlink(missing_ok=True)
+        self.outputs.drain()
+        if self.stopped_for is not None and not self.was_over_before_stop:
+            outcome = Outcome.STOPPED
+        elif self.failure is None and all(item.code == 0 for item in exits):
+            outcome, self.stopped_for = Outcome.SUCCEEDED, None
+        else:
+            outcome = Outcome.FAILED
+        self.tell(
+            "ended",
+            outcome=outcome.value,
+            stopped_for=None if self.stopped_for is None else self.stopped_for.value,
+            exits=[asdict(item) for item in exits],
+            failure=None if self.failure is None else asdict(self.failure),
+            checkpoint_step=self.checkpoints.newest_complete,
+        )
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def main(plan_path: Path, start: str) -> None:
+    """Be the agent of the attempt whose plan lies at `plan_path`, if nobody fenced it."""
+    folder = plan_path.parent
+    # Before the claim: whoever sees the claim may signal at once.
+    orders: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: orders.append(number))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if not claim(folder / CLAIM_FILE, asdict(identity_of(os.getpid()))):
+        os._exit(0)
+    log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    os.close(log)
+    os.close(null)
+    plan = from_plain(LaunchPlan, read_json(plan_path))
+    try:
+        Agent(plan, folder, start, orders).run()
+        code = 0
+    except BaseException:  # noqa: BLE001 - the last place where a fault of the agent can be kept
+        import traceback  # noqa: PLC0415 - only a broken agent needs it
+
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    # Cold: the process that the engine started ends at once, the agent is a session of its own.
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    main(Path(sys.argv[1]), start=sys.argv[2])

@@ -1,0 +1,84 @@
+"""What a rank must not do as a notebook would, and what it must do although the code says else."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from jupyter_aios.core.entities import Backend
+from jupyter_aios.errors import InputError, StateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def refuse_keyboard() -> None:
+    """Make `input()` and `breakpoint()` errors: a rank has no keyboard, and would wait forever."""
+
+    def no_input(_prompt: object = "") -> NoReturn:
+        msg = "input() in a rank would wait forever: ranks have no keyboard"
+        raise StateError(msg, hint="ask in an earlier cell; the variable travels with the cell")
+
+    def no_breakpoint(*_: object, **__: object) -> NoReturn:
+        msg = "breakpoint() in a rank would wait forever: ranks have no keyboard"
+        raise StateError(msg, hint="print what you want to see, or run the cell without the magic")
+
+    builtins.input = no_input
+    sys.breakpointhook = no_breakpoint
+    # pdb.set_trace() does not pass the hook; a subprocess may read, and finds the end.
+    import pdb  # noqa: PLC0415, T100 - to disarm it
+
+    pdb.set_trace = no_breakpoint
+
+
+def guide_backend(backend: Backend, *, has_gpu: bool, notice: Callable[[str], None]) -> None:
+    """Let `--backend` decide what a literal `init_process_group("nccl")` gets.
+
+    With gloo asked for, the literal is overridden and the person is told. Without a GPU, nccl is
+    an error with the hint, instead of the library's own.
+    """
+    import torch.distributed as dist  # noqa: PLC0415 - after the environment is set
+
+    if not dist.is_available():
+        return
+    original = dist.init_process_group
+
+    @functools.wraps(original)
+    def init_process_group(backend_: str | None = None, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        wanted = kwargs.pop("backend", backend_)
+        if wanted is None and backend is not Backend.AUTO:
+            wanted = backend.value
+        if wanted is not None and "nccl" in str(wanted):
+            if backend is Backend.GLOO:
+                notice(f"--backend gloo overrides init_process_group({str(wanted)!r})")
+                wanted = "gloo"
+            elif not has_gpu:
+                msg = f"init_process_group({str(wanted)!r}) needs a GPU per rank, and there is none"
+                raise InputError(msg, hint="add --backend gloo to the cell's first line")
+        return original(wanted, *args, **kwargs)
+
+    dist.init_process_group = init_process_group
+    dist.distributed_c10d.init_process_group = init_process_group
+
+
+def limit_memory(limit_bytes: int) -> None:
+    """Make allocations beyond `--memory` fail with an error that names them.
+
+    RLIMIT_DATA counts private writable pages; address space (RLIMIT_AS) would count what torch
+    merely reserves.
+    """
+    if limit_bytes:
+        import resource  # noqa: PLC0415 - not on every platform
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+
+def strip_interactive() -> None:
+    """Look like a program: libraries refuse to start workers where a prompt exists."""
+    for name in ("ps1", "ps2"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    os.environ.pop("PYTHONINSPECT", None)

@@ -1,0 +1,137 @@
+"""The source of live functions and classes, where it still is their source.
+
+The live object decides. Its code object names the cell that made it; the definition is cut out of
+that cell, compiled, and its code objects are compared with the live ones. Whatever differs (patched
+methods, changed defaults, another decorator, a closure) makes the object travel by value instead.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jupyter_aios.training.packing.comparison import (
+    ANNOTATIONS,
+    class_difference,
+    function_difference,
+    functions_of,
+    innermost,
+)
+from jupyter_aios.training.packing.names import Definable, compiled, early_names, global_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FunctionType
+
+    from jupyter_aios.training.packing.sources import Sources
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A top-level definition of a cell, equal to the live object of its name."""
+
+    name: str
+    filename: str
+    nodes: tuple[Definable, ...]
+    """All of that name in the cell: overloads come before what they overload."""
+    early: frozenset[str]
+    """Global names it reads while it is being defined: decorators, defaults, bases, class body."""
+    late: frozenset[str]
+    """Global names it reads when it is called."""
+    bases: frozenset[str]
+    """Of the early names, those of base classes."""
+    has_future_annotations: bool
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """The object travels by value, and why."""
+
+    why: str
+
+
+def find_definition(
+    live: object, namespace: Mapping[str, object], sources: Sources
+) -> Definition | Unmatched:
+    """Return the source of a function or class of `__main__`, or why it has none that matches."""
+    name = str(getattr(live, "__qualname__", ""))
+    if "<lambda>" in name:
+        return Unmatched("a lambda has no definition to cut out")
+    if "." in name:
+        return Unmatched(f"made inside {name.partition('.')[0]}()")
+    if isinstance(live, type):
+        return _find_class(live, name, namespace, sources)
+    function, depth = innermost(live)
+    if function is None:
+        return Unmatched(f"a {type(live).__name__} made by a decorator")
+    if function.__globals__ is not namespace:
+        return Unmatched("its globals are not the notebook's")
+    return _find_function(function, depth, name, namespace, sources)
+
+
+def _find_function(
+    function: FunctionType,
+    depth: int,
+    name: str,
+    namespace: Mapping[str, object],
+    sources: Sources,
+) -> Definition | Unmatched:
+    filename = function.__code__.co_filename
+    label = sources.label(filename)
+    nodes = _nodes(sources.tree(filename), name)
+    if not nodes:
+        return Unmatched("its source is not known")
+    node = nodes[-1]
+    if isinstance(node, ast.ClassDef):
+        return Unmatched(f"{label} defines a class of its name")
+    why = function_difference(function, depth, node, namespace)
+    if why:
+        return Unmatched(f"{why} since {label}")
+    future = bool(function.__code__.co_flags & ANNOTATIONS)
+    return _definition(name, filename, nodes, future=future)
+
+
+def _definition(
+    name: str, filename: str, nodes: tuple[Definable, ...], *, future: bool
+) -> Definition:
+    code = compiled(*nodes, flags=ANNOTATIONS if future else 0)
+    early = early_names(code)
+    bases = frozenset(
+        base.id
+        for node in nodes
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name)
+    )
+    return Definition(name, filename, nodes, early, global_names(code), bases, future)
+
+
+def _nodes(tree: ast.Module | None, name: str) -> tuple[Definable, ...]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    body = tree.body if tree else []
+    return tuple(node for node in body if isinstance(node, kinds) and node.name == name)
+
+
+def _find_class(
+    live: type, name: str, namespace: Mapping[str, object], sources: Sources
+) -> Definition | Unmatched:
+    functions = [f for value in vars(live).values() for f in functions_of(value)]
+    # A method's file first; a class without methods is looked for from the newest cell backwards.
+    files = [f.__code__.co_filename for f in functions if f.__qualname__.startswith(name + ".")]
+    why = "its source is not known"
+    for filename in dict.fromkeys([*files, *sources.cells_newest_first()]):
+        nodes = _nodes(sources.tree(filename), name)
+        node = nodes[-1] if nodes else None
+        if not isinstance(node, ast.ClassDef):
+            continue
+        future = any(f.__code__.co_flags & ANNOTATIONS for f in functions) or any(
+            isinstance(a, str) for a in vars(live).get("__annotations__", {}).values()
+        )
+        difference = class_difference(live, node, filename, namespace, future=future)
+        if not difference:
+            return _definition(name, filename, nodes, future=future)
+        why = f"{difference} since {sources.label(filename)}"
+        if files:
+            break
+    return Unmatched(why)

@@ -188,7 +188,9 @@ def marked(text: str, mark: str) -> list[float]:
     return [float(line.split(mark)[1].split()[0]) for line in text.splitlines() if mark in line]
 
 
-def alternate(times: int, first: Callable[[], float], second: Callable[[], float]) -> tuple[list[float], list[float]]:
+def alternate(
+    times: int, first: Callable[[], float], second: Callable[[], float]
+) -> tuple[list[float], list[float]]:
     """Return `times` figures of each, taken in turn, so that drift meets both."""
     ours, peer = [], []
     for _ in range(times):

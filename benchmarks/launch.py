@@ -7,6 +7,7 @@ warm on neither side but ours, which is the point of it; cold starts are printed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -74,12 +75,10 @@ def zygote_bytes(home: str) -> int:
 
     sizes = [0]
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error):
             is_zygote = "jupyter_aios.training.zygote" in process.cmdline()
             if is_zygote and process.environ().get("AIOS_HOME") == home:
                 sizes.append(process.memory_info().rss)
-        except psutil.Error:
-            continue
     return max(sizes)
 
 

@@ -18,7 +18,9 @@ from torch import nn
 dist.init_process_group("gloo")
 torch.manual_seed(0)
 """
-QUICKSTART = SETUP + """\
+QUICKSTART = (
+    SETUP
+    + """\
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 net = nn.Sequential(
     nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU(),
@@ -42,7 +44,10 @@ if dist.get_rank() == 0:
     print("RATE", done / (time.perf_counter() - begun), flush=True)
 dist.destroy_process_group()
 """
-ONE_MS = SETUP + """\
+)
+ONE_MS = (
+    SETUP
+    + """\
 model = nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 10))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 batch = torch.randn(64, 256)
@@ -57,6 +62,7 @@ if dist.get_rank() == 0:
     print("RATE", STEPS / (time.perf_counter() - begun), flush=True)
 dist.destroy_process_group()
 """
+)
 
 
 def main() -> None:

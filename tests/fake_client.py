@@ -1,4 +1,4 @@
-# ruff: noqa: ANN401, ARG002 - a fake takes what the client takes, and anything for its fields
+# ruff: noqa: ARG002 - a fake takes what the client takes, and anything for its fields
 """A client whose controller is a script: what it replies, one reply after the other."""
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Notebook:
         names: dict[str, Any] = self.shell.user_ns
         return names
 
-    def run(self, *cells: str) -> Any:  # noqa: ANN401 - whatever the last cell shows
+    def run(self, *cells: str) -> Any:
         """Run cells; return the last one's value."""
         result = None
         for cell in cells:

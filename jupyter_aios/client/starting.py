@@ -57,6 +57,7 @@ def spawn(home: Path) -> None:
 
     Raises:
         AiosError: what kept it from starting, as it says itself.
+        ConnectionError: it was killed in the middle.
 
     """
     with subprocess.Popen(
@@ -78,6 +79,9 @@ def spawn(home: Path) -> None:
                 f"the controller did not answer within {START_DEADLINE_S:.0f} s of its start",
                 hint=f"see {home / LOG_FILE}",
             ) from error
+    if not out and not err:
+        # A crash would have spoken: it was killed, and the next one may live.
+        raise ConnectionAbortedError("the controller was killed while it started")
     try:
         message = json.loads(out)
     except ValueError:

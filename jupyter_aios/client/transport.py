@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 REPLY_DEADLINE_S = 30.0
 _TRIES = 3
+_PATIENCE_S = 20.0
+"""A controller that is lost again and again is given up after this long: bad luck is over by
+then, a request that kills it is not."""
 
 
 class Transport:
@@ -71,8 +74,14 @@ class Transport:
             # A newer client's request must not reach an older controller, which would take
             # what it knows of it and drop the rest.
             self.ask("GET", "/v1/hello", read=lambda reply: reply.read())
-        for _ in range(_TRIES):
-            with contextlib.closing(_Connection(self._connect())) as connection:
+        tries, patience_ends = 0, time.monotonic() + _PATIENCE_S
+        while tries < _TRIES or time.monotonic() < patience_ends:
+            tries += 1
+            try:
+                connected = self._connect()
+            except ConnectionError:
+                continue  # killed while it started
+            with contextlib.closing(_Connection(connected)) as connection:
                 connection.sock.settimeout(REPLY_DEADLINE_S + wait_s)
                 try:
                     reply = _send(connection, method, path, body)
@@ -86,7 +95,7 @@ class Transport:
                     raise self._no_answer() from error
             self._replace()
         raise UnavailableError(
-            f"the controller was lost {_TRIES} times while it was asked to {method} {path[:60]}",
+            f"the controller was lost {tries} times while it was asked to {method} {path[:60]}",
             hint=f"see {self.home / LOG_FILE}",
         )
 

@@ -130,7 +130,7 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def _build(annotation: Any, data: Any) -> Any:  # noqa: ANN401, PLR0911 - one case per shape
+def _build(annotation: Any, data: Any) -> Any:  # noqa: ANN401, C901, PLR0911 - one case per shape
     annotation = getattr(annotation, "__supertype__", annotation)
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):

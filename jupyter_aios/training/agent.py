@@ -304,7 +304,7 @@ def main(plan_path: Path, start: str) -> None:
         Agent(plan, folder, start, orders).run()
         code = 0
     except BaseException:  # noqa: BLE001 - the last place where a fault of the agent can be kept
-        import traceback  # noqa: PLC0415 - only a broken agent needs it
+        import traceback
 
         traceback.print_exc()
         code = 1

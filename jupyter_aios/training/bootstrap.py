@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_aios.core.events import EventKind, event_stream
-from jupyter_aios.core.ports import LaunchPlan, RankPlan
-from jupyter_aios.core.wire import from_plain
 from jupyter_aios.errors import AiosError, InputError
 from jupyter_aios.training import checkpoint, context, guards, loading, results
-from jupyter_aios.training.journal import Journal, read_json
+from jupyter_aios.training.journal import Journal
 
 if TYPE_CHECKING:
     import types
 
     from jupyter_aios.core.entities import Code
+    from jupyter_aios.core.ports import LaunchPlan, RankPlan
 
 INTERRUPTED = 130
 
@@ -76,6 +75,7 @@ def main(
         code = INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - whatever the person's code raised
         _tell(error, plan.code, Path(plan.folder), journal)
+    context.record_last_step()
     _warn_if_not_restored(rank)
     journal.record(EventKind.PHASE, phase="ending", code=code)
     _end(main_module, code)
@@ -129,8 +129,8 @@ def _prepare(plan: LaunchPlan, rank_plan: RankPlan, rank: context.RankContext) -
 def _prepare_torch(
     rank_plan: RankPlan, plan: LaunchPlan, rank: context.RankContext, *, has_gpu: bool
 ) -> None:
-    import torch  # noqa: PLC0415 - after the environment is set
-    from torch.optim.optimizer import register_optimizer_step_post_hook  # noqa: PLC0415
+    import torch
+    from torch.optim.optimizer import register_optimizer_step_post_hook
 
     # In a fork OMP_NUM_THREADS comes too late.
     torch.set_num_threads(rank_plan.threads)
@@ -144,7 +144,7 @@ def _prepare_torch(
 
 
 def _stream(descriptor: int) -> io.TextIOWrapper:
-    raw = open(descriptor, "wb", buffering=-1, closefd=False)  # noqa: SIM115, PTH123
+    raw = open(descriptor, "wb", buffering=-1, closefd=False)  # noqa: SIM115
     return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
@@ -197,7 +197,7 @@ def _end(main_module: types.ModuleType, code: int) -> NoReturn:
             # Dropped before the process group: the other order hung 3 of 68 exits, in
             # ~Reducer waiting for a mutex of ~ProcessGroupGloo.
             main_module.__dict__.clear()
-            sys.last_value = sys.last_traceback = None  # type: ignore[assignment]
+            sys.last_value = sys.last_traceback = None
             gc.collect()
             _flush_files()
             _destroy_process_group()
@@ -228,24 +228,3 @@ def _destroy_process_group() -> None:
     dist = sys.modules.get("torch.distributed")
     if dist is not None and dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    plan_path = Path(sys.argv[1])
-    the_plan = from_plain(LaunchPlan, read_json(plan_path))
-    the_index = next(i for i, r in enumerate(the_plan.ranks) if r.rank == int(os.environ["RANK"]))
-    the_resume = None
-    if len(sys.argv) > 2:  # noqa: PLR2004 - the resume folder is the second argument
-        resume_folder = Path(sys.argv[2])
-        the_resume = checkpoint.Checkpoint(int(resume_folder.name.partition("-")[2]), resume_folder)
-    from jupyter_aios.training.outputs import fifo_path
-    from jupyter_aios.training.processes import die_with_parent
-
-    die_with_parent(os.getppid())
-    os.environ.update(the_plan.ranks[the_index].environment)
-    for target, kind in ((1, EventKind.STDOUT), (2, EventKind.STDERR)):
-        os.dup2(os.open(fifo_path(plan_path.parent, int(os.environ["RANK"]), kind), os.O_WRONLY), target)
-    # As `jupyter_aios.training.bootstrap`: `__main__` is about to become the person's module.
-    from jupyter_aios.training import bootstrap
-
-    bootstrap.main(the_plan, plan_path.parent, the_index, the_resume, None)

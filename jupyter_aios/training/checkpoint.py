@@ -36,6 +36,11 @@ def folder_of(attempt_folder: Path, step: int) -> Path:
     return attempt_folder / "checkpoints" / f"step-{step:08d}"
 
 
+def step_of(folder: Path) -> int:
+    """Return the step that a checkpoint's folder is named after."""
+    return int(folder.name.partition("-")[2])
+
+
 def rank_file(folder: Path, rank: int) -> Path:
     """Return the file of one rank in a checkpoint's folder."""
     return folder / f"rank-{rank:04d}.pt"
@@ -48,7 +53,7 @@ def write(folder: Path, rank: int, state: dict[str, Any]) -> None:
         OSError: the disk did not take it; nothing is left of it.
 
     """
-    import torch  # noqa: PLC0415 - only ranks write
+    import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -84,7 +89,7 @@ def _payload(path: Path) -> bytes | None:
 
 def read(folder: Path, rank: int) -> dict[str, Any]:
     """Return one rank's state from a checkpoint that `newest` found valid."""
-    import torch  # noqa: PLC0415 - only ranks read
+    import torch
 
     payload = _payload(rank_file(folder, rank))
     if payload is None:
@@ -104,7 +109,7 @@ def newest(attempts: Path, before: int, ranks: int) -> Checkpoint | None:
         folders = sorted((attempts / str(number) / "checkpoints").glob("step-*"), reverse=True)
         for folder in folders:
             if all(_payload(rank_file(folder, rank)) is not None for rank in range(ranks)):
-                return Checkpoint(int(folder.name.partition("-")[2]), folder)
+                return Checkpoint(step_of(folder), folder)
     return None
 
 

@@ -12,18 +12,16 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.errors import InputError
 from jupyter_aios.training import checkpoint as checkpoints
+from jupyter_aios.training.journal import Journal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
-
-    from jupyter_aios.training.journal import Journal
 
 STEP_RECORD_S = 0.25
 """Between two records of the step counter at least; a step of 1 ms must not feel it."""
@@ -71,6 +69,12 @@ def count_step(*_: object) -> None:
         context.journal.record(EventKind.STEP, step=context.step)
 
 
+def record_last_step() -> None:
+    """Record the step counter as it is at the end, whatever was left out for its cost."""
+    if _current is not None and _current.step:
+        _current.journal.record(EventKind.STEP, step=_current.step)
+
+
 def log(step: int | None = None, **metrics: Any) -> None:  # noqa: ANN401 - whatever float() takes
     """Record named numbers of this moment: `aios.log(loss=loss, accuracy=0.9)`.
 
@@ -99,7 +103,7 @@ def log(step: int | None = None, **metrics: Any) -> None:  # noqa: ANN401 - what
 
 def device() -> torch.device:
     """Return the device of this rank: its own GPU where it has one, else the CPU."""
-    import torch  # noqa: PLC0415 - reading metrics must not import it
+    import torch
 
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
@@ -172,7 +176,7 @@ def restore(**objects: Any) -> int:  # noqa: ANN401 - anything with a state
 
 
 def _state_of(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
-    import torch  # noqa: PLC0415
+    import torch
 
     if isinstance(value, (torch.nn.Module, torch.optim.Optimizer)):
         return {"kind": "replicated", "state": value.state_dict()}
@@ -189,7 +193,7 @@ def _state_of(name: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _load_state(name: str, value: Any, state: Any) -> None:  # noqa: ANN401
-    import torch  # noqa: PLC0415
+    import torch
 
     if hasattr(value, "load_state_dict"):
         value.load_state_dict(state)
@@ -209,7 +213,7 @@ def _load_state(name: str, value: Any, state: Any) -> None:  # noqa: ANN401
 
 def _is_replicated(states: dict[str, Any]) -> bool:
     """True where rank 0's models stand for all: a process group, and no sharded tensors."""
-    import torch.distributed as dist  # noqa: PLC0415
+    import torch.distributed as dist
 
     if not (dist.is_available() and dist.is_initialized()):
         return False
@@ -222,23 +226,23 @@ def _is_replicated(states: dict[str, Any]) -> bool:
 
 
 def _rng_state() -> dict[str, Any]:
-    import torch  # noqa: PLC0415
+    import torch
 
     state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
     if "numpy" in sys.modules:
         state["numpy"] = sys.modules["numpy"].random.get_state()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 
 
 def _set_rng_state(state: dict[str, Any]) -> None:
-    import torch  # noqa: PLC0415
+    import torch
 
     random.setstate(state["python"])
     torch.set_rng_state(state["torch"])
     if "numpy" in state:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         np.random.set_state(state["numpy"])  # noqa: NPY002 - the global one is what users use
     if "cuda" in state and torch.cuda.is_available():

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         max_restarts=0,
         monitor_interval=0.1,
     )
-    command = ["-u", "-m", "jupyter_aios.training.bootstrap", plan_path, *resume]
+    command = ["-u", "-m", "jupyter_aios.training.elastic_rank", plan_path, *resume]
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:

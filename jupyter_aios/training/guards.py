@@ -29,7 +29,7 @@ def refuse_keyboard() -> None:
     builtins.input = no_input
     sys.breakpointhook = no_breakpoint
     # pdb.set_trace() does not pass the hook; a subprocess may read, and finds the end.
-    import pdb  # noqa: PLC0415, T100 - to disarm it
+    import pdb  # noqa: T100 - to disarm it
 
     pdb.set_trace = no_breakpoint
 
@@ -40,7 +40,7 @@ def guide_backend(backend: Backend, *, has_gpu: bool, notice: Callable[[str], No
     With gloo asked for, the literal is overridden and the person is told. Without a GPU, nccl is
     an error with the hint, instead of the library's own.
     """
-    import torch.distributed as dist  # noqa: PLC0415 - after the environment is set
+    import torch.distributed as dist
 
     if not dist.is_available():
         return
@@ -60,8 +60,8 @@ def guide_backend(backend: Backend, *, has_gpu: bool, notice: Callable[[str], No
                 raise InputError(msg, hint="add --backend gloo to the cell's first line")
         return original(wanted, *args, **kwargs)
 
-    dist.init_process_group = init_process_group
-    dist.distributed_c10d.init_process_group = init_process_group
+    for module in (dist, dist.distributed_c10d):
+        setattr(module, original.__name__, init_process_group)
 
 
 def limit_memory(limit_bytes: int) -> None:
@@ -71,7 +71,7 @@ def limit_memory(limit_bytes: int) -> None:
     merely reserves.
     """
     if limit_bytes:
-        import resource  # noqa: PLC0415 - not on every platform
+        import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 

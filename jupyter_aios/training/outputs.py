@@ -138,9 +138,7 @@ class Outputs:
         if rank not in self._outputs:
             path = self.folder / output_stream(rank)
             self._outputs[rank] = _RankOutput(path, rank, self.limit_bytes, self.notice)
-        self._selector.register(
-            fd, selectors.EVENT_READ, _Channel(fd, kind, self._outputs[rank])
-        )
+        self._selector.register(fd, selectors.EVENT_READ, _Channel(fd, kind, self._outputs[rank]))
 
     def open_pipes(self, rank: int) -> tuple[int, int]:
         """Return the write ends for stdout and stderr of a rank that will be forked."""

@@ -75,7 +75,7 @@ class ForkedRanks:
                 continue
             try:
                 _become_rank(agent_pid, pipes, item.rank, outputs, listener)
-                from jupyter_aios.training import bootstrap  # noqa: PLC0415 - in the rank only
+                from jupyter_aios.training import bootstrap
 
                 bootstrap.main(plan, folder, index, resume, master=(HOST, port))
             except BaseException:  # noqa: BLE001 - nothing may return into the agent's loop
@@ -89,9 +89,11 @@ class ForkedRanks:
 
     @property
     def have_ended(self) -> bool:
+        """True when every rank has been reaped."""
         return len(self.exits) == len(self._pids)
 
     def reap(self) -> None:
+        """Ask the kernel for those that have ended."""
         for rank, pid in self._pids.items():
             if rank in self.exits:
                 continue
@@ -102,6 +104,7 @@ class ForkedRanks:
     def signal(
         self, number: signals.Signals, *, only: int | None = None, spare: Container[int] = ()
     ) -> None:
+        """Signal the process groups of the living ranks."""
         for rank, pid in self._pids.items():
             if rank in self.exits or rank in spare or only not in (None, rank):
                 continue
@@ -133,7 +136,7 @@ def _host_store(listener: socket.socket, port: int) -> object:
 
     It starts threads, so it comes after the last fork; a rank that connects earlier waits.
     """
-    from torch.distributed import TCPStore  # noqa: PLC0415 - preloaded by the zygote
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     return TCPStore(
         HOST,
@@ -173,7 +176,7 @@ class TorchrunRanks:
             environment = dict(plan.environment) | dict(members[0].environment)
             arguments = [folder / "plan.json", index, len(names), len(members), port]
             arguments += [resume.folder] if resume else []
-            process = subprocess.Popen(  # noqa: S603 - the plan's own interpreter
+            process = subprocess.Popen(
                 [sys.executable, "-m", "jupyter_aios.training.elastic", *map(str, arguments)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -183,9 +186,11 @@ class TorchrunRanks:
 
     @property
     def have_ended(self) -> bool:
+        """True when every rank has been reaped."""
         return len(self.exits) == sum(len(ranks) for _, ranks in self._nodes)
 
     def reap(self) -> None:
+        """Read which ranks have started and ended, and ask elastic for the exits."""
         for rank, reader in self._readers.items():
             for frame in reader.read():
                 if frame.kind is EventKind.PHASE:
@@ -207,14 +212,15 @@ class TorchrunRanks:
     def signal(
         self, number: signals.Signals, *, only: int | None = None, spare: Container[int] = ()
     ) -> None:
+        """Signal the ranks that have started, and elastic where none has."""
         for rank, process in self._processes.items():
             if rank not in self.exits and rank not in spare and only in (None, rank):
                 send(process, number)
                 self._signalled[rank] = number
-        for process, ranks in self._nodes:
+        for elastic, ranks in self._nodes:
             # Elastic ends by itself when its ranks do; before they exist, or when nothing else
             # helped, it is told directly.
             unborn = not any(rank in self._processes for rank in ranks)
             is_last_word = number is signals.SIGKILL and only is None
-            if process.poll() is None and (unborn or is_last_word):
-                process.send_signal(signals.SIGTERM if unborn and not is_last_word else number)
+            if elastic.poll() is None and (unborn or is_last_word):
+                elastic.send_signal(number if is_last_word else signals.SIGTERM)

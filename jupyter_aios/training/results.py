@@ -85,9 +85,13 @@ MISSING = object()
 
 
 def _save_one(
-    target: Path, name: str, value: Any, shipped: frozenset[str], limit_bytes: int  # noqa: ANN401
+    target: Path,
+    name: str,
+    value: Any,  # noqa: ANN401
+    shipped: frozenset[str],
+    limit_bytes: int,
 ) -> Result:
-    from jupyter_aios.training.packing.pickling import dump_values  # noqa: PLC0415 - readers need none
+    from jupyter_aios.training.packing.pickling import dump_values
 
     kind = "state" if _is_module(value) else "pickle"
     path = target / f"{name}.{kind}"

@@ -42,12 +42,15 @@ def site_stamp(paths: list[str]) -> str:
             entries = list(os.scandir(path))
         except OSError:
             continue
-        for entry in entries:
-            if entry.name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth")):
-                marks.append(f"{entry.path} {entry.stat().st_mtime_ns}")
-    marks += [
-        f"{module} {module.stat().st_mtime_ns}" for module in Path(__file__).parent.glob("*.py")
-    ]
+        marks += [
+            f"{entry.path} {entry.stat().st_mtime_ns}"
+            for entry in entries
+            if entry.name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth"))
+        ]
+    # In a checkout our own modules change without an installation.
+    own = Path(__file__).parents[1]
+    for room in (own, own / "core", own / "training", own / "training" / "packing"):
+        marks += [f"{module} {module.stat().st_mtime_ns}" for module in room.glob("*.py")]
     return "\n".join(sorted(marks))
 
 
@@ -69,9 +72,9 @@ def why_not_fork() -> str:
         return f"the warm process has {threads} threads"
     for name in os.listdir("/proc/self/fd"):
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = str(Path("/proc/self/fd", name).readlink())
         except OSError:
-            continue
+            continue  # the descriptor of the listing itself
         if target.startswith("/dev/nvidia"):
             return f"the warm process holds {target} open"
     return ""

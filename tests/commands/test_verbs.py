@@ -43,7 +43,7 @@ class FakePlace(Place):
         return self.fake
 
 
-def place(**fields: Any) -> FakePlace:  # noqa: ANN401 - any field of FakeClient
+def place(**fields: Any) -> FakePlace:
     namespace = fields.pop("namespace", {})
     return FakePlace(fake=FakeClient(**{"jobs_here": [DONE], **fields}), namespace=namespace)
 

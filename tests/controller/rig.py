@@ -44,7 +44,7 @@ CODE = Code(CodeKind.SCRIPT, (SourceFile("train.py", BLOB, "train.py"),))
 ME = UserId("ada")
 
 
-def fake_spec(**changes: Any) -> JobSpec:  # noqa: ANN401 - any field of JobSpec
+def fake_spec(**changes: Any) -> JobSpec:
     """Return a spec for the fake engine, whose only blob is `SOURCE`."""
     defaults: dict[str, Any] = {"engine": "fake", "code": CODE, "resources": Resources()}
     return example_spec(**{**defaults, **changes})
@@ -59,15 +59,15 @@ class FullStore(MemoryStore):
         self._check()
         super().add_job(job)
 
-    def transition(self, *args: Any, **changes: Any) -> Job:  # noqa: ANN401
+    def transition(self, *args: Any, **changes: Any) -> Job:
         self._check()
         return super().transition(*args, **changes)
 
-    def save_attempt(self, *args: Any) -> None:  # noqa: ANN401
+    def save_attempt(self, *args: Any) -> None:
         self._check()
         super().save_attempt(*args)
 
-    def add_audit(self, *args: Any) -> None:  # noqa: ANN401
+    def add_audit(self, *args: Any) -> None:
         self._check()
         super().add_audit(*args)
 
@@ -107,7 +107,7 @@ class Rig:
         self.controller = self.assemble()
         self.controller.loop.adopt()
 
-    def submit(self, **changes: Any) -> Job:  # noqa: ANN401 - any field of JobSpec
+    def submit(self, **changes: Any) -> Job:
         """Submit a job for the user of the tests; each comes later than the one before."""
         self.fake.machine.now += 0.001
         return self.controller.service.submit(fake_spec(**changes), ME)

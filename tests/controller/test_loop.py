@@ -105,7 +105,9 @@ def test_restarts_are_counted_and_say_where_they_go_on(rig: Rig) -> None:
     for number, checkpointed in ((1, False), (2, True), (3, False)):
         rig.turn()
         assert rig.job(job).attempt == number
-        rig.fake.attempt(rig.ref(job)).end(Outcome.FAILED, {0: 1}, checkpoint_step=15 if checkpointed else None)
+        rig.fake.attempt(rig.ref(job)).end(
+            Outcome.FAILED, {0: 1}, checkpoint_step=15 if checkpointed else None
+        )
         rig.turn()
     reasons = [s.reason for s in rig.store.history(job.id) if s.new is JobState.QUEUED][1:]
     assert reasons == [

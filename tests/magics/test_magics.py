@@ -51,7 +51,7 @@ def place_home() -> str:
     return os.environ.get("AIOS_HOME", "")
 
 
-def magics(notebook: Notebook) -> Any:  # noqa: ANN401 - IPython's registry is untyped
+def magics(notebook: Notebook) -> Any:
     return notebook.shell.magics_manager.registry["AiosMagics"]
 
 

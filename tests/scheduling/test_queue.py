@@ -39,7 +39,7 @@ def virtual_nodes(count: int = 4, cpu_milli: int = 500, gpus: int = 0) -> tuple[
     )
 
 
-def waiting_job(number: int, **changes: Any) -> Job:  # noqa: ANN401
+def waiting_job(number: int, **changes: Any) -> Job:
     changes.setdefault("resources", Resources(cpu_milli=500))
     return example_job(f"job-{number}", submitted_at=float(number), **changes)
 
@@ -65,7 +65,7 @@ jobs = st.lists(
 
 
 @given(jobs, st.randoms(use_true_random=False))
-def test_nobody_is_overtaken_and_nothing_is_given_twice(queue: list[Job], random: Any) -> None:  # noqa: ANN401
+def test_nobody_is_overtaken_and_nothing_is_given_twice(queue: list[Job], random: Any) -> None:
     nodes = virtual_nodes()
     decisions = decide(queue, nodes, [])
     by_id = {job.id: job for job in queue}

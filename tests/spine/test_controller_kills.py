@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,9 @@ from jupyter_aios.training.journal import JournalReader
 from jupyter_aios.training.peers import read_lock
 from tests.launching import eventually
 from tests.spine.submitting import follow, submit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KILLS = 100
 PRINTER = """\
@@ -81,7 +84,7 @@ def test_100_kills_of_the_controller_lose_no_line_and_double_none(aios_home: Pat
 
 def test_jobs_queued_and_running_outlive_a_killed_controller(aios_home: Path) -> None:
     client = clients.Client(notice=lambda _text: None)
-    wait = "import pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\nprint('ran')"
+    wait = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\nprint('ran')"
     first = submit(client, wait, name="first", nodes=4)
     second = submit(client, "print('ran')", name="second", nodes=4)
     eventually(lambda: client.job(first.id).state is JobState.RUNNING, "the first runs")
@@ -96,7 +99,8 @@ def test_jobs_queued_and_running_outlive_a_killed_controller(aios_home: Path) ->
         assert job.attempt == 1
 
 
-def test_a_lost_agent_is_restarted_by_the_next_attempt(aios_home: Path) -> None:
+@pytest.mark.usefixtures("aios_home")
+def test_a_lost_agent_is_restarted_by_the_next_attempt() -> None:
     client = clients.Client(notice=lambda _text: None)
     source = (
         "import os, signal, time\n"

@@ -8,7 +8,6 @@ import subprocess
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +15,7 @@ from jupyter_aios.core.entities import Launcher, StopReason
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.core.ports import AttemptPhase, AttemptRef, Outcome
 from jupyter_aios.training.journal import read_json
-from tests.launching import eventually
-
-if TYPE_CHECKING:
-    from tests.launching import Launchpad
+from tests.launching import Launchpad, eventually
 
 SLEEP = "import time\nprint('up', flush=True)\ntime.sleep(60)"
 DEAF = "import signal\nfor s in (2, 15): signal.signal(s, signal.SIG_IGN)\n" + SLEEP
@@ -210,14 +206,12 @@ def test_output_beyond_the_limit_is_left_out_except_its_end(launchpad: Launchpad
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_loses_output_but_not_the_job(launchpad: Launchpad, tmp_path: Path) -> None:
-    from tests.launching import Launchpad as NewLaunchpad
-
+def test_a_full_disk_loses_output_but_not_the_job(tmp_path: Path) -> None:
     mount = tmp_path / "small"
     mount.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", mount], check=True)
     try:
-        pad = NewLaunchpad(mount)
+        pad = Launchpad(mount)
         ref = pad.run(
             "for i in range(40_000): print(i, 'x' * 50)\nopen('/dev/null', 'w').write('done')"
         )
@@ -281,7 +275,8 @@ TRAIN = textwrap.dedent("""\
         optimizer.zero_grad(); loss.backward(); optimizer.step()
         extra["seen"] += 8
         aios.checkpoint(step, model=model, optimizer=optimizer, sampler=sampler, extra=extra)
-        if step == KILL_AT and dist.get_rank() == 1 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if step == KILL_AT and dist.get_rank() == 1 and is_first:
             os.kill(os.getpid(), 9)
     print("end", f"{loss.item():.10f}", random.random() < 2, numpy.random.rand() < 2, extra["seen"])
     print("state", f"{sum(p.double().sum().item() for p in model.parameters()):.12f}")
@@ -310,7 +305,7 @@ def test_a_damaged_checkpoint_is_passed_over(launchpad: Launchpad) -> None:
     job = launchpad.job(TRAIN.replace("KILL_AT", "11"), nodes=2, max_restarts=1)
     launchpad.wait(launchpad.launch(job, 1))
     folder = launchpad.folder(AttemptRef(job.id, 1)) / "checkpoints"
-    newest = sorted(folder.glob("step-*/rank-0001.pt"))[-1]
+    newest = max(folder.glob("step-*/rank-0001.pt"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)

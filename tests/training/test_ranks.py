@@ -56,7 +56,8 @@ def test_a_rank_looks_like_a_program(launchpad: Launchpad) -> None:
             def own(): "own"
             class Own: pass
             print(__name__, __main__.own is own, hasattr(sys, "ps1"), os.getcwd(), sys.argv[1:])
-            print(inspect.getsource(own).strip(), pickle.loads(pickle.dumps(Own())).__class__ is Own)
+            copy = pickle.loads(pickle.dumps(Own()))
+            print(inspect.getsource(own).strip(), copy.__class__ is Own)
             print(sys.stdin.read() == "", os.isatty(0))
         """),
         argv=("--epochs", "3"),

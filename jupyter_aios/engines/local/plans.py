@@ -76,9 +76,7 @@ def _check_backend(backend: Backend, allocation: Allocation, ranks_per_node: int
         raise InputError(msg, hint="use --backend gloo, or ask for --gpus")
 
 
-def _rank_plans(
-    job: Job, allocation: Allocation, attempt: int, folder: Path
-) -> Iterator[RankPlan]:
+def _rank_plans(job: Job, allocation: Allocation, attempt: int, folder: Path) -> Iterator[RankPlan]:
     per_node = job.spec.ranks_per_node
     own = dict(job.spec.environment)
     threads = max(1, usable_cpus() // job.spec.world_size)

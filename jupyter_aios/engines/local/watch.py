@@ -116,7 +116,7 @@ def _advance(status: AttemptStatus, frame: Frame) -> AttemptStatus:
         is_stalled=False,
         outcome=Outcome(data["outcome"]),
         stopped_for=None if stopped_for is None else StopReason(stopped_for),
-        exits=from_plain(tuple[RankExit, ...], data["exits"]),  # type: ignore[arg-type]
+        exits=from_plain(tuple[RankExit, ...], data["exits"]),
         failure=None if data["failure"] is None else from_plain(Failure, data["failure"]),
         checkpoint_step=data["checkpoint_step"],
     )

@@ -13,7 +13,7 @@ import time
 
 from benchmarks._measure import Report, alternate, arguments, kernel, marked, own_home, torchrun
 
-CODE = """\
+CODE = r"""\
 import time
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
@@ -23,7 +23,8 @@ for step in range(3):
     model(torch.randn(64, 784)).sum().backward()
     optimizer.step()
     if step == 0:
-        print("FIRST", repr(time.time()), flush=True)
+        print(f"FIRST {time.time()!r}\n", end="", flush=True)  # one write: ranks share a pipe
+del model, optimizer
 dist.destroy_process_group()
 """
 

@@ -42,6 +42,7 @@ for epoch in range(EPOCHS):
         done += epoch >= 2
 if dist.get_rank() == 0:
     print("RATE", done / (time.perf_counter() - begun), flush=True)
+del model, optimizer
 dist.destroy_process_group()
 """
 )
@@ -60,6 +61,7 @@ for step in range(STEPS + 300):
     optimizer.step()
 if dist.get_rank() == 0:
     print("RATE", STEPS / (time.perf_counter() - begun), flush=True)
+del model, optimizer
 dist.destroy_process_group()
 """
 )

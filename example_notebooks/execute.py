@@ -59,6 +59,7 @@ class ReadAlong(NotebookClient):
         self._started = 0.0
         self._updated: dict[str, str] = {}
         self._is_line_open = False
+        self.is_interrupted = False
 
     def create_kernel_manager(self) -> KernelManager:
         """Return a manager whose kernel is reached by Unix sockets that only this user can open."""
@@ -93,6 +94,7 @@ class ReadAlong(NotebookClient):
 
         def interrupt() -> None:
             loop.remove_signal_handler(signal.SIGINT)
+            self.is_interrupted = True
             self._interruption = asyncio.ensure_future(ensure_async(kernel.interrupt_kernel()))
 
         loop.add_signal_handler(signal.SIGINT, interrupt)
@@ -146,7 +148,8 @@ def execute(path: Path, timeout_s: int) -> int:
     try:
         client.execute()
     except CellExecutionError as error:
-        is_interrupted = error.ename == "KeyboardInterrupt"
+        # A cell may end an interrupt with an error of its own: %%aios_train does.
+        is_interrupted = client.is_interrupted or error.ename == "KeyboardInterrupt"
         status = 130 if is_interrupted else 1
         verdict = "interrupted" if is_interrupted else f"a cell failed: {error.ename}"
     except CellTimeoutError:

@@ -93,7 +93,7 @@ def send(client: Client, packed: Packed, spec: JobSpec) -> Job:
 def plan(client: Client, packed: Packed, spec: JobSpec) -> Text:
     """Return the plan of a job that is not submitted, as text."""
     _upload(client, packed)
-    return plan_text(client.dry_run(spec), packed)
+    return plan_text(client.dry_run(spec), packed, spec)
 
 
 def _upload(client: Client, packed: Packed) -> None:
@@ -101,7 +101,7 @@ def _upload(client: Client, packed: Packed) -> None:
         client.put_blob(blob, packed.blobs[blob])
 
 
-def plan_text(plan: LaunchPlan, packed: Packed) -> Text:
+def plan_text(plan: LaunchPlan, packed: Packed, spec: JobSpec) -> Text:
     """Return what would be started: ranks, their variables, and what travels."""
     how = f"launcher {plan.launcher.value}, backend {plan.backend.value}"
     lines = [f"{plan.name}: {len(plan.ranks)} ranks, {how}; nothing was started"]
@@ -109,9 +109,11 @@ def plan_text(plan: LaunchPlan, packed: Packed) -> Text:
     for rank in plan.ranks:
         threads = "1 thread" if rank.threads == 1 else f"{rank.threads} threads"
         lines.append(f"rank {rank.rank} on {rank.node}, {threads}")
+    # What every rank has of the plan beyond what it has of the notebook.
     common = set(plan.ranks[0].environment).intersection(*(r.environment for r in plan.ranks))
-    lines.append("sets         " + " ".join(f"{name}={value}" for name, value in sorted(common)))
-    lines.append("inherits     " + " ".join(name for name, _ in plan.environment))
+    sets = sorted(common | set(plan.environment) - set(spec.environment))
+    lines.append("sets         " + " ".join(f"{name}={value}" for name, value in sets))
+    lines.append("inherits     " + " ".join(name for name, _ in spec.environment))
     total = format_bytes(sum(len(data) for data in packed.blobs.values()))
     lines += [f"travels      {total}", repr(manifest_table(plan.code.manifest))]
     return Text("\n".join(lines))

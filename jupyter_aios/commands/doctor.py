@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jupyter_aios
 from jupyter_aios.core.home import home_folder, socket_candidates
 from jupyter_aios.core.units import format_bytes
+from jupyter_aios.core.version import __version__
 from jupyter_aios.errors import AiosError
 from jupyter_aios.widgets.text.table import aligned
 
@@ -67,7 +67,7 @@ class Findings:
 def examine(_: argparse.Namespace, place: Place) -> Findings:
     """Look at versions, torch, the home, the controller, and its warm processes."""
     checks = [
-        Check("jupyter_aios", is_good=True, found=jupyter_aios.__version__),
+        Check("jupyter_aios", is_good=True, found=__version__),
         _python(),
         _platform(),
         _torch(),
@@ -137,7 +137,7 @@ def _controller(place: Place) -> list[Check]:
         hello = place.client.hello()
     except AiosError as error:
         return [Check("controller", is_good=False, found=error.message, remedy=error.hint)]
-    is_same = hello.version == jupyter_aios.__version__
+    is_same = hello.version == __version__
     skew = "restart the kernel" if not is_same else ""
     checks = [
         Check("controller", is_same, f"version {hello.version}, process {hello.pid}", skew),

@@ -140,7 +140,9 @@ def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
     if per_node is not None and shape[1] is not None and ranks is not None and shape[1] != ranks:
         faults.append(f"--nodes says {shape[1]} ranks on each node, --nproc-per-node {ranks}")
     if faults:
-        raise InputError.of_faults(faults, hint=next(filter(None, hints), ""))
+        raise InputError.of_faults(
+            faults, hint=next(filter(None, hints), "-h explains the options")
+        )
     return TrainOptions(nodes=shape[0], ranks_per_node=ranks, **values)
 
 

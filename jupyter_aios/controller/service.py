@@ -137,7 +137,7 @@ class Service:
         self._engine(spec.engine)
         faults = spec_faults(spec) + _machine_faults(spec)
         if faults:
-            raise InputError.of_faults(faults)
+            raise InputError.of_faults(faults, hint="-h explains the options")
         missing = self._blobs.missing(blobs_of(spec.code))
         if missing:
             raise InputError(

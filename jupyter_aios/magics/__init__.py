@@ -95,7 +95,8 @@ def split(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise UsageError(f"{error}: {line}") from None
+        hint = "close the quote, or put a backslash before it"
+        raise UsageError(f"{error}: {line}\nhint: {hint}") from None
 
 
 def help_without_body(lines: list[str]) -> list[str]:

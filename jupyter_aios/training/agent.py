@@ -22,6 +22,7 @@ from jupyter_aios.core.ports import LaunchPlan, Outcome
 from jupyter_aios.core.units import format_duration
 from jupyter_aios.core.wire import from_plain
 from jupyter_aios.training import checkpoint
+from jupyter_aios.training.causes import exit_failure, likely_cause
 from jupyter_aios.training.journal import Journal, JournalReader, claim, read_json
 from jupyter_aios.training.outputs import Outputs
 from jupyter_aios.training.processes import identity_of, kill_members, oom_kills
@@ -148,10 +149,10 @@ class Agent:
                 continue
             is_killed_by_others = code < 0 and -code not in self.sent
             if self.failure is None and code != 0:
-                self.failure = self._exit_failure(rank, code)
+                self.failure = exit_failure(rank, code, self.oom_before)
             elif is_killed_by_others and self.failure_at != -math.inf:
                 # Its peers may have complained of the lost connection before it was reaped.
-                self.failure = self._exit_failure(rank, code)
+                self.failure = exit_failure(rank, code, self.oom_before)
                 self.failure_at = -math.inf
 
     def _watch(self, ranks: Ranks, now: float) -> None:
@@ -221,26 +222,6 @@ class Agent:
                 spared |= {self.failure.rank} if number is signal.SIGTERM else set()
             ranks.signal(number, spare=spared)
 
-    def _exit_failure(self, rank: int, code: int) -> Failure:
-        if code > 0:
-            return Failure(rank=rank, kind="Exit", message=f"rank {rank} exited with code {code}")
-        return Failure(
-            rank=rank,
-            kind="Signal",
-            message=f"rank {rank} was killed by {_signal_name(-code)}: {self._cause(code)}",
-        )
-
-    def _cause(self, code: int) -> str:
-        if code == -signal.SIGKILL:
-            if oom_kills() > self.oom_before:
-                return "out of memory (the kernel's out-of-memory killer struck meanwhile)"
-            return "somebody outside the job killed it"
-        if code == -signal.SIGBUS:
-            return "a bus error: is /dev/shm or the disk full?"
-        if code in (-signal.SIGSEGV, -signal.SIGABRT):
-            return "a crash in native code"
-        return "somebody outside the job ended it"
-
     def _exits(self, ranks: Ranks) -> tuple[RankExit, ...]:
         exits = []
         for rank in sorted(self.readers):
@@ -249,7 +230,8 @@ class Agent:
                 code = self.ending_codes[rank]
             cause = ""
             if code < 0:
-                cause = "ended with the job" if -code in self.sent else self._cause(code)
+                ours = -code in self.sent
+                cause = "ended with the job" if ours else likely_cause(code, self.oom_before)
             exits.append(RankExit(rank=rank, code=code, cause=cause))
         return tuple(exits)
 
@@ -274,13 +256,6 @@ class Agent:
 
 def _ranks(ranks: Sequence[int]) -> str:
     return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def main(plan_path: Path, start: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
     from jupyter_aios.client import Client
-    from tests.spine.kernels import Kernel, Kernels
+    from tests.spine.kernels import Kernels
 
 # One worker: the file's tests share a home with its warm process.
 pytestmark = pytest.mark.xdist_group("kernels")
@@ -169,7 +169,7 @@ class ShortPath(NotebookClient):
     """A notebook client whose kernel is reached by Unix sockets."""
 
     def create_kernel_manager(self) -> KernelManager:
-        manager = super().create_kernel_manager()
+        manager: KernelManager = super().create_kernel_manager()
         manager.transport = "ipc"
         manager.ip = str(Path(tempfile.mkdtemp(dir=os.environ["XDG_RUNTIME_DIR"])) / "kernel")
         return manager
@@ -177,7 +177,9 @@ class ShortPath(NotebookClient):
 
 def executed(folder: Path, *cells: str, timeout_s: dict[str, int]) -> NotebookNode:
     """Run a notebook as nbclient does, with the timeouts of some cells."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    notebook: NotebookNode = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(text) for text in cells]
+    )
     ShortPath(
         notebook,
         kernel_name="python3",

@@ -9,11 +9,50 @@ from typing import TYPE_CHECKING
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.core.ports import AttemptPhase, Outcome
 from jupyter_aios.training.journal import read_json
-from jupyter_aios.training.processes import identity_of, is_alive
+from jupyter_aios.training.processes import identity_of, is_alive, send
 from tests.launching import eventually
 
 if TYPE_CHECKING:
+    from jupyter_aios.core.ports import AttemptRef
     from tests.launching import Launchpad
+
+LEAVE_A_CHILD = """\
+import subprocess
+child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+print(child.pid, flush=True)
+"""
+
+
+def printed_pid(pad: Launchpad, ref: AttemptRef) -> int:
+    """Return the pid that rank 0 has printed, as soon as it has."""
+    eventually(lambda: pad.printed(ref).endswith("\n"), "the rank has its child")
+    return int(pad.printed(ref))
+
+
+def expect_end_of(pid: int) -> None:
+    """Fail, and kill it, where the process does not end soon."""
+    try:
+        eventually(lambda: not is_alive(identity_of(pid)), "the child has ended", 3)
+    finally:
+        send(identity_of(pid), signal.SIGKILL)
+
+
+def kill_agent(pad: Launchpad, ref: AttemptRef) -> None:
+    os.kill(read_json(pad.folder(ref) / "agent.json")["pid"], signal.SIGKILL)
+
+
+def test_what_a_rank_left_running_ends_with_its_attempt(launchpad: Launchpad) -> None:
+    ref = launchpad.run(LEAVE_A_CHILD)
+    assert launchpad.wait(ref).outcome is Outcome.SUCCEEDED
+    expect_end_of(printed_pid(launchpad, ref))
+
+
+def test_what_a_rank_left_running_ends_with_a_killed_agent(launchpad: Launchpad) -> None:
+    ref = launchpad.run(LEAVE_A_CHILD + "import time; time.sleep(60)")
+    child = printed_pid(launchpad, ref)
+    kill_agent(launchpad, ref)
+    assert launchpad.wait(ref).outcome is Outcome.LOST
+    expect_end_of(child)
 
 
 def test_ranks_end_with_their_agent_though_no_controller_looks(launchpad: Launchpad) -> None:
@@ -22,7 +61,7 @@ def test_ranks_end_with_their_agent_though_no_controller_looks(launchpad: Launch
     phases = [e.data for e in launchpad.events(ref) if e.kind is EventKind.PHASE]
     ranks = [identity_of(data["pid"]) for data in phases if data]
     assert len(ranks) == 2
-    os.kill(read_json(launchpad.folder(ref) / "agent.json")["pid"], signal.SIGKILL)
+    kill_agent(launchpad, ref)
     try:
         # Nobody asks for the status: the engine would kill what is left.
         eventually(lambda: not any(map(is_alive, ranks)), "the ranks have ended", 3)

@@ -73,10 +73,15 @@ def launch_and_stop(pad: Launchpad, times: int, seed: int) -> dict[str, int]:
         assert (status.outcome, status.stopped_for) == (Outcome.STOPPED, StopReason.CANCELLED)
         claimed = read_json(pad.folder(ref) / "agent.json")
         session = claimed.get("pid", NO_SESSION)
-        assert list(members_of(session, f"{job.id}/1")) == []
+        # The agent itself has said its last word and is about to exit.
+        eventually(lambda s=session, j=job: _are_gone(s, f"{j.id}/1"), "all have gone", 5)  # type: ignore[misc]
         pad.engine.discard(job.id)
         assert not (pad.home / "jobs" / job.id).exists()
     return met
+
+
+def _are_gone(session: int, marker: str) -> bool:
+    return not list(members_of(session, marker))
 
 
 def _has_stepped(pad: Launchpad, ref: AttemptRef) -> bool:

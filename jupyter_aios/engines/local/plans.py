@@ -6,11 +6,11 @@ import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from jupyter_aios.core.entities import Backend
+from jupyter_aios.core.entities import Backend, Launcher
 from jupyter_aios.core.ports import LaunchPlan, RankPlan
 from jupyter_aios.engines.local.machine import usable_cpus
 from jupyter_aios.errors import InputError
-from jupyter_aios.training.processes import MARKER
+from jupyter_aios.training.processes import IS_LINUX, MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,8 @@ def plan_of(job: Job, allocation: Allocation, attempt: int, jobs: Path) -> Launc
         job_id=job.id,
         name=spec.name,
         attempt=attempt,
-        launcher=spec.launcher,
+        # Forking a process that has imported torch is safe on Linux only.
+        launcher=spec.launcher if IS_LINUX else Launcher.TORCHRUN,
         interpreter=spec.interpreter,
         cwd=spec.cwd,
         sys_path=spec.sys_path,

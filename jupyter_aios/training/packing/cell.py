@@ -12,6 +12,7 @@ from jupyter_aios.errors import InputError
 if TYPE_CHECKING:
     from types import CodeType
 
+_LINE = re.compile(r"\b(on|at) line (\d+)")
 _IPYTHON = re.compile(r"\s*(?:[%!?].*|[\w.]+\s*=\s*[%!].*|.*\?\s*)")
 
 
@@ -41,6 +42,7 @@ def _syntax_fault(error: SyntaxError, text: str, first_line: int, what: str) -> 
     lines = text.splitlines()
     line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
     place = f"line {number + first_line - 1} of {what}"
+    said = _LINE.sub(lambda m: f"{m[1]} line {int(m[2]) + first_line - 1}", error.msg)
     if _IPYTHON.fullmatch(line):
         return InputError(
             f"{place} is IPython's, and ranks run plain Python: {line}",
@@ -48,8 +50,9 @@ def _syntax_fault(error: SyntaxError, text: str, first_line: int, what: str) -> 
         )
     if "await" in error.msg or "asynchronous" in error.msg or "async" in error.msg:
         hint = "wrap it: async def main(): …, then asyncio.run(main())"
-        return InputError(f"{place}: {error.msg}: {line}", hint=hint)
-    return InputError(f"{place}: {error.msg}: {line}" if line else f"{place}: {error.msg}")
+        return InputError(f"{place}: {said}: {line}", hint=hint)
+    hint = "mend the line; nothing was started"
+    return InputError(f"{place}: {said}: {line}" if line else f"{place}: {said}", hint=hint)
 
 
 def compile_cell(tree: ast.Module) -> CodeType:

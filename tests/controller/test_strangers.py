@@ -1,0 +1,42 @@
+"""Another user who reaches the socket gets nothing from it, on any route."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TYPE_CHECKING
+
+from jupyter_aios.controller.access import RULES
+from jupyter_aios.training.peers import read_lock
+from tests.controller.rig import Rig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+STRANGER = 4_000_000
+
+
+def test_a_stranger_is_denied_on_every_route_and_it_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path / "home")
+    job = rig.submit()
+    replies = {}
+    # What the operating system would say of them; tests cannot become somebody else.
+    monkeypatch.setattr("jupyter_aios.controller.access.peer_uid", lambda _socket: STRANGER)
+    with rig.serving():
+        for method, path in RULES:
+            url = path.replace("{key}", job.id).replace("{sha256}", "0" * 64)
+            connection = http.client.HTTPConnection("localhost")
+            connection.sock = socket.socket(socket.AF_UNIX)
+            connection.sock.connect(read_lock(rig.home)["socket"])
+            headers = {"Connection": "close", "Content-Type": "application/json"}
+            connection.request(method, url.replace("{name:path}", "x"), b"{}", headers)
+            replies[method, path] = connection.getresponse().status
+            connection.close()
+    assert replies == dict.fromkeys(RULES, 403)
+    rows = rig.store.audit(100)
+    assert [row.is_allowed for row in rows] == [False] * len(RULES)
+    assert {row.user for row in rows} == {str(STRANGER)}

@@ -177,7 +177,7 @@ def torchrun(script: str, ranks: int) -> tuple[float, str]:
         for _ in range(3):
             begun = time.time()
             done = subprocess.run(
-                [*command, f"--nproc-per-node={ranks}", str(path)],
+                [*command, f"--nproc-per-node={ranks}", f"--log-dir={folder}/logs", str(path)],
                 capture_output=True,
                 text=True,
                 check=False,

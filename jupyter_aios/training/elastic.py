@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -34,6 +35,8 @@ def main(arguments: list[str]) -> int:
         rdzv_configs={"rank": int(node), "timeout": 900},
         max_restarts=0,
         monitor_interval=0.1,
+        # Not in /tmp, where elastic would leave a folder per run.
+        logs_specs=DefaultLogsSpecs(log_dir=str(Path(plan_path).parent / "elastic")),
     )
     command = ["-u", "-m", "jupyter_aios.training.elastic_rank", plan_path, *resume]
     try:

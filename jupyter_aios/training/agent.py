@@ -266,7 +266,11 @@ def main(plan_path: Path, start: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: orders.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if not claim(folder / CLAIM_FILE, asdict(identity_of(os.getpid()))):
+    try:
+        is_ours = claim(folder / CLAIM_FILE, asdict(identity_of(os.getpid())))
+    except FileNotFoundError:
+        is_ours = False  # the job was discarded while this process was on its way
+    if not is_ours:
         os._exit(0)
     log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)

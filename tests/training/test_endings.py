@@ -6,6 +6,8 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.core.ports import AttemptPhase, Outcome
 from jupyter_aios.training.journal import read_json
@@ -13,6 +15,8 @@ from jupyter_aios.training.processes import identity_of, is_alive, send
 from tests.launching import eventually
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from jupyter_aios.core.ports import AttemptRef
     from tests.launching import Launchpad
 
@@ -80,3 +84,14 @@ def test_the_person_s_objects_go_before_the_process_group(launchpad: Launchpad) 
     )
     assert launchpad.wait(ref).outcome is Outcome.SUCCEEDED
     assert launchpad.printed(ref) == "the group is up: True\n"
+
+
+@pytest.mark.parametrize(
+    "end", ["import sys; sys.exit(3)", "1 / 0", "import builtins; builtins.kept_elsewhere = kept"]
+)
+def test_open_files_are_flushed_however_a_rank_ends(
+    launchpad: Launchpad, tmp_path: Path, end: str
+) -> None:
+    path = tmp_path / "kept.txt"
+    launchpad.finish(f"kept = open({str(path)!r}, 'w')\nkept.write('kept')\n{end}")
+    assert path.read_text() == "kept"

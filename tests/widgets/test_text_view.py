@@ -204,7 +204,7 @@ def test_an_interrupt_cancels_and_shows_the_end() -> None:
     assert ("cancel", RUNNING.id) in client.asked
     assert "[0] last" in screen.lines
     assert caught.value._render_traceback_() == [
-        "Interrupted: mnist is cancelled: cancelled", "hint: %aios logs mnist",
+        "Interrupted: mnist is cancelled", "hint: %aios logs mnist",
     ]  # fmt: skip
     assert screen.is_closed
 

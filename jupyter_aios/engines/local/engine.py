@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -67,6 +68,8 @@ class LocalEngine:
         except OSError as error:
             msg = f"the job's folder {plan.folder} cannot be written: {error.strerror}"
             raise StorageError(msg, hint="make room: %aios prune") from error
+        if (attempt / CLAIM_FILE).exists():
+            return "claimed already"
         if plan.launcher is Launcher.TORCHRUN:
             return self._launch_cold(attempt / PLAN_FILE, plan)
         key = WarmKey.of(plan.interpreter, dict(plan.environment))
@@ -166,8 +169,13 @@ class LocalEngine:
     def discard(self, job_id: JobId) -> int:
         """Remove a finished job's files."""
         folder = self._jobs / job_id
-        freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder, ignore_errors=True)
+        # Moved away first: an agent that comes too late for its claim would otherwise write into
+        # the folder while it is being removed, and keep it alive.
+        discarded = folder.with_name(f".discarded-{job_id}")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(discarded)
+        freed = sum(path.stat().st_size for path in discarded.rglob("*") if path.is_file())
+        shutil.rmtree(discarded, ignore_errors=True)
         for ref in [ref for ref in list(self._watches) if ref.job_id == job_id]:
             self._watches.pop(ref, None)
         return freed

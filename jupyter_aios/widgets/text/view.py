@@ -73,7 +73,8 @@ def follow(
         except KeyboardInterrupt:
             message = f"{name} is being cancelled"
             raise FollowInterrupt(message, f"{prefix} attach {name}") from None
-        message = f"{name} is {ended.state.value}: {ended.reason}"
+        state, reason = ended.state.value, ended.reason
+        message = f"{name} is {state}" if reason == state else f"{name} is {state}: {reason}"
         raise FollowInterrupt(message, f"{prefix} logs {name}") from None
     finally:
         screen.close()

@@ -174,8 +174,12 @@ def test_a_reply_that_is_lost_in_the_middle_is_asked_for_again(
 
 
 def test_a_submission_that_is_repeated_carries_the_same_id(
-    unreliable: Callable[[list[bytes]], Unreliable], tmp_path: Path
+    unreliable: Callable[[list[bytes]], Unreliable],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Otherwise the client would go on until a real controller answers.
+    monkeypatch.setattr("jupyter_aios.client.transport._PATIENCE_S", 0.0)
     hello = Hello("", 1, 0.0, "", "", jobs_running=0, jobs_queued=0, warm=(), free_bytes=0)
     server = unreliable([reply_of(json.dumps(to_plain(hello)).encode()), b"", b"", b""])
     with pytest.raises(UnavailableError, match="was lost 3 times while it was asked to POST"):

@@ -9,6 +9,7 @@ import queue
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -59,6 +60,20 @@ def over(client: Client, key: str) -> Job:
     """Return the job once it is over."""
     eventually(lambda: client.job(key).state.is_terminal, f"{key} is over")
     return client.job(key)
+
+
+def typed_in_a_shell(line: str, cwd: Path) -> subprocess.Popen[str]:
+    """Start a command as a person does whose environment is activated."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.Popen(
+        # exec: signals that are meant for the command reach it and not the shell.
+        ["bash", "-c", f"exec {line}"],
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @dataclass
@@ -201,6 +216,6 @@ class Kernels:
         return kernel
 
     def close(self) -> None:
-        """End all of them."""
-        for kernel in self.started:
-            kernel.close()
+        """End all of them. Harmless the second time."""
+        while self.started:
+            self.started.pop().close()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from jupyter_aios.client import Client
 from jupyter_aios.core.states import JobState
-from tests.spine.kernels import home_at, over
+from tests.spine.kernels import home_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.spine.kernels import Kernel, Kernels
 
@@ -32,6 +33,7 @@ def kernel(shared_kernels: Kernels) -> Kernel:
     return kernel
 
 
+INDENTED = "expected an indented block after 'if' statement"
 LITERAL = "import torch.distributed as dist\ndist.init_process_group('nccl')"
 
 
@@ -45,8 +47,7 @@ LITERAL = "import torch.distributed as dist\ndist.init_process_group('nccl')"
         ),
         (
             "%%aios_train\nif x:\nprint(x)",
-            "InputError: line 3 of the cell: expected an indented block after 'if' statement on"
-            " line 2: print(x)",
+            f"InputError: line 3 of the cell: {INDENTED} on line 2: print(x)",
             "mend the line",
         ),
         (
@@ -140,3 +141,58 @@ def test_an_open_quote_is_told_in_two_lines(client: Client, kernel: Kernel, cell
     assert first.startswith("UsageError: No closing quotation: ")
     assert hint == "hint: close the quote, or put a backslash before it"
     assert [job.name for job in client.jobs()] == ["mnist"]
+
+
+# ------------------------------------------------------------------------------------ a full disk
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 4 MiB."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("a disk of one's own needs root and mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leave no room on the disk, and return the file that takes it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    assert shutil.disk_usage(disk).free == 0
+    return filler
+
+
+def test_a_full_disk_is_told_and_after_making_room_the_same_notebook_goes_on(
+    disk: Path, kernels: Kernels
+) -> None:
+    with home_at(disk / "home") as home, contextlib.closing(kernels):
+        filler = fill(disk)
+        kernel = kernels.start()
+        full = "StorageError: {}: {} (0 B free)\nhint: remove finished jobs with %aios prune, or"
+        store = full.format(home / "store.sqlite", "database or disk is full")
+        assert kernel.run("%aios").error.startswith(store)
+        filler.unlink()
+        assert kernel.run("%%aios_train --name first\nprint('there is room')").stdout
+        filler = fill(disk)
+        refused = kernel.run("%%aios_train --name second\nprint('no room')")
+        assert refused.error.startswith(store)
+        assert len(refused.error.splitlines()) == 2
+        assert kernel.run("%aios jobs").result.count("\n") == 1
+        filler.unlink()
+        kernel.run("large = bytes(6 * 2**20)")
+        refused = kernel.run("%%aios_train --name third\nprint(len(large))")
+        assert refused.error.startswith(f"StorageError: {home}/blobs/")
+        assert shutil.disk_usage(disk).free > 3 * 2**20
+        assert kernel.run("%%aios_train --name fourth\nprint('again')").lines == ["again"]
+        client = Client(home)
+        jobs = {job.name: job.state for job in client.jobs()}
+        assert jobs == {"first": JobState.SUCCEEDED, "fourth": JobState.SUCCEEDED}

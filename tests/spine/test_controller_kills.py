@@ -52,7 +52,7 @@ def test_100_kills_of_the_controller_lose_no_line_and_double_none(aios_home: Pat
     def kill_again_and_again() -> None:
         try:
             while len(killed) < KILLS and not is_over.is_set():
-                time.sleep(draw.random() * 1.2)
+                time.sleep(draw.random() * 0.8)
                 pid = read_lock(aios_home).get("pid")
                 if pid and pid not in killed:
                     os.kill(pid, signal.SIGKILL)

@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 from jupyter_aios.core.states import JobState
 from tests.launching import eventually
-from tests.spine.kernels import over
+from tests.spine.kernels import over, typed_in_a_shell
 
 if TYPE_CHECKING:
     from jupyter_client.manager import KernelManager
@@ -420,19 +420,6 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def jupyter(line: str, cwd: Path) -> subprocess.Popen[str]:
-    """Type `jupyter aios …` into a shell."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.Popen(
-        ["bash", "-c", f"exec jupyter aios {line}"],
-        cwd=cwd,
-        env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.mark.usefixtures("shared_home")
 def test_a_script_is_submitted_from_the_shell(script: Path) -> None:
     lines = {
@@ -442,7 +429,7 @@ def test_a_script_is_submitted_from_the_shell(script: Path) -> None:
         "submit nowhere.py": (2, "", "InputError: the script nowhere.py cannot be read"),
         "submit train.py --nodes 2x9 --cpus 99": (1, "", "CapacityError"),
     }
-    started = {line: jupyter(line, script.parent) for line in lines}
+    started = {line: typed_in_a_shell(f"jupyter aios {line}", script.parent) for line in lines}
     for line, (code, out, error) in lines.items():
         stdout, stderr = started[line].communicate(timeout=60)
         assert started[line].returncode == code, (line, stdout, stderr)
@@ -451,7 +438,7 @@ def test_a_script_is_submitted_from_the_shell(script: Path) -> None:
 
 
 def test_ctrl_c_in_the_shell_cancels_the_job(client: Client, script: Path) -> None:
-    typed = jupyter("submit train.py --name typed -- wait", script.parent)
+    typed = typed_in_a_shell("jupyter aios submit train.py --name typed -- wait", script.parent)
     read_to(typed, "rank 0 wait")
     typed.send_signal(signal.SIGINT)
     _, stderr = typed.communicate(timeout=60)

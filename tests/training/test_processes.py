@@ -70,6 +70,8 @@ def test_a_zombie_has_ended() -> None:
 def test_what_left_the_session_is_found_by_its_mark_and_nobody_else_is() -> None:
     marker = f"job-{os.getpid()}/1"
     with sleeper(marker=marker) as ours, sleeper(marker=f"{marker}0") as other:
+        # For a moment of its exec a process has no environment that could be read.
+        eventually(lambda: any(members_of(NO_SESSION, marker)), "its mark can be read", 3)
         assert kill_members(NO_SESSION, marker) == 1
         assert ours.wait(5) == -signal.SIGKILL
         assert other.poll() is None

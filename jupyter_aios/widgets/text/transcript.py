@@ -25,6 +25,12 @@ _MAX_LINE_LENGTH = 2000
 _CURSOR_UP = re.compile(r"\x1b\[[0-9]*[ABCDJK]")
 
 
+class Notice(str):
+    """A line that no rank printed: rare, and never left out."""
+
+    __slots__ = ()
+
+
 @dataclass
 class Transcript:
     """Turns events into lines, and remembers the newest step and metrics.
@@ -66,7 +72,7 @@ class Transcript:
     def _other(self, event: Event) -> list[str]:
         data = event.data or {}
         if event.kind is EventKind.NOTICE and self.only_rank is None:
-            return [f"notice: {data.get('text', '')}"]
+            return [Notice(f"notice: {data.get('text', '')}")]
         if event.kind in {EventKind.STEP, EventKind.METRICS}:
             self.step = max(self.step, int(data.get("step", 0)))
         if event.kind is EventKind.METRICS and event.rank in {0, None}:
@@ -118,10 +124,12 @@ class Bounded:
 
     def admit(self, lines: list[str]) -> list[str]:
         """Return those of `lines` that are shown now."""
-        room = max(self.limit - self.shown, 0)
-        admitted = lines[:room]
-        self.shown += len(admitted)
-        for line in lines[room:]:
+        admitted = []
+        for line in lines:
+            if isinstance(line, Notice) or self.shown < self.limit:
+                admitted.append(line)
+                self.shown += not isinstance(line, Notice)
+                continue
             if self.left_out == 0:
                 admitted.append(
                     f"… {self.limit} lines are shown, from here every {THINNED}th;"

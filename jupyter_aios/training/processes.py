@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ MARKER = "AIOS_ATTEMPT"
 """In the environment of every process of an attempt: `JOB_ID/NUMBER`."""
 
 _PR_SET_PDEATHSIG = 1
+_MOST_SWEEPS = 100
 _libc = ctypes.CDLL(None, use_errno=True) if IS_LINUX else None
 
 
@@ -121,7 +123,8 @@ def members_of(session: int, marker: str) -> Iterator[ProcessIdentity]:
         fields = _stat_fields(pid)
         if fields is None or fields[0] in "ZX":
             continue
-        is_member = int(fields[3]) == session
+        # Session 0 is everything that was started before there was one.
+        is_member = int(fields[3]) == session > 0
         if not is_member:
             with contextlib.suppress(OSError):
                 is_member = needle in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -130,8 +133,19 @@ def members_of(session: int, marker: str) -> Iterator[ProcessIdentity]:
 
 
 def kill_members(session: int, marker: str) -> int:
-    """Kill what is left of an attempt's processes and return how many there were."""
-    return sum(send(process, signal.SIGKILL) for process in members_of(session, marker))
+    """Kill what is left of an attempt's processes and return how many there were.
+
+    It looks again until it finds nothing: a process in the middle of an exec shows no environment
+    for a moment, and one that is being killed may just have forked.
+    """
+    killed: set[ProcessIdentity] = set()
+    for _ in range(_MOST_SWEEPS):
+        found = list(members_of(session, marker))
+        if not found:
+            break
+        killed.update(process for process in found if send(process, signal.SIGKILL))
+        time.sleep(0.002)
+    return len(killed)
 
 
 def thread_count() -> int:

@@ -190,6 +190,5 @@ def _start_failure(problem: str) -> Failure:
         rank=None,
         kind="StartFailed",
         message=f"the warm process could not start the job: {problem}\n"
-        "hint: %aios doctor tells whether torch can be imported; --launcher torchrun"
-        " does without the warm process",
+        "hint: %aios doctor tells whether torch can be imported, and what to type",
     )

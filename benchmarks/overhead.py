@@ -74,9 +74,9 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     # As many ranks as cores: with more, the scheduler's luck is larger than what is looked for.
     ranks = min(2, os.cpu_count() or 1)
-    pairs = 2 if options.quick else 15
-    quickstart = QUICKSTART.replace("EPOCHS", "6" if options.quick else "12")
-    one_ms = ONE_MS.replace("STEPS", "2000" if options.quick else "5000")
+    pairs = 2 if options.quick else 10
+    quickstart = QUICKSTART.replace("EPOCHS", "8" if options.quick else "30")
+    one_ms = ONE_MS.replace("STEPS", "2000" if options.quick else "8000")
     with own_home(), kernel() as notebook:
         notebook.run("%load_ext jupyter_aios")
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIVE_POLL_S = 0.05
+"""While a job starts: a person waits for it."""
+RUNNING_POLL_S = 0.1
 IDLE_POLL_S = 1.0
 TROUBLE_POLL_S = 1.0
 PATIENCE_S = 30.0
@@ -92,8 +94,13 @@ class Loop:
             except Exception:  # the loop is the last to go: a bad turn must not be its end
                 log.exception("a turn of the loop failed")
                 self._ledger.sleep(TROUBLE_POLL_S)
-            is_busy = self._ledger.live(*HOLDING) and not self._ledger.trouble
-            self._ledger.sleep(ACTIVE_POLL_S if is_busy else IDLE_POLL_S)
+            self._ledger.sleep(self._pause_s())
+
+    def _pause_s(self) -> float:
+        states = {job.state for job in self._ledger.live(*HOLDING)}
+        if self._ledger.trouble or not states:
+            return IDLE_POLL_S
+        return RUNNING_POLL_S if states == {JobState.RUNNING} else ACTIVE_POLL_S
 
     def _guarded(self, job: Job, act: Callable[[], object]) -> None:
         """Do something for one job so that its trouble stays its own; a later turn repeats it."""

@@ -23,8 +23,9 @@ from jupyter_aios.training.journal import Journal
 if TYPE_CHECKING:
     import torch
 
-STEP_RECORD_S = 0.25
-"""Between two records of the step counter at least; a step of 1 ms must not feel it."""
+STEP_RECORD_S = 1.0
+"""Between two records of the step counter at least: each of them wakes agent, controller and view,
+which on a machine with all cores in use is time taken from the ranks."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ class ProcessIdentity:
     boot_id: str
 
 
+@cache
 def boot_id() -> str:
     """Return the id of this boot of the machine, or an empty string where there is none."""
     try:

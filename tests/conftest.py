@@ -3,68 +3,26 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import shutil
-import signal
 import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.homes import home_at, wait_until_gone
 from tests.launching import Launchpad
 from tests.notebook import Notebook
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-def processes_of(home: Path) -> dict[int, str]:
-    """Return pid → command of the living processes that were started with this AIOS_HOME."""
-    needle = f"AIOS_HOME={home}".encode()
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            if needle in (entry / "environ").read_bytes().split(b"\0"):
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                if state not in "ZX":
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
-                    found[int(entry.name)] = command.decode(errors="replace")
-    return found
-
-
-def wait_until_gone(home: Path, deadline_s: float) -> dict[int, str]:
-    """Return what is still there of a home's processes at the deadline."""
-    end = time.monotonic() + deadline_s
-    while (left := processes_of(home)) and time.monotonic() < end:
-        time.sleep(0.02)
-    return left
+    from pathlib import Path
 
 
 @pytest.fixture
-def aios_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def aios_home(tmp_path: Path) -> Iterator[Path]:
     """Give a home of its own for a controller; the test ends with nothing of it alive."""
-    from jupyter_aios import client
-
-    home = tmp_path / "home"
-    # Not below tmp_path: pytest's paths are longer than a Unix socket's may be.
-    runtime = Path(tempfile.mkdtemp(prefix="aios-run-"))
-    monkeypatch.setenv("AIOS_HOME", str(home))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    yield home
-    with contextlib.suppress(Exception):
-        client.Client(home).shutdown()
-    left = wait_until_gone(home, 10)
-    for pid in left:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(runtime, ignore_errors=True)
-    assert not left, f"left behind: {left}"
+    with home_at(tmp_path / "home") as home:
+        yield home
 
 
 @pytest.fixture(scope="session")

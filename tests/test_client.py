@@ -22,8 +22,8 @@ from jupyter_aios.core.home import LOCK_FILE
 from jupyter_aios.core.states import JobState
 from jupyter_aios.core.wire import Hello, to_plain
 from jupyter_aios.errors import DeniedError, StorageError, UnavailableError
-from tests.conftest import wait_until_gone
 from tests.controller.rig import Rig, fake_spec, wait_for
+from tests.homes import wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,7 +17,8 @@ import pytest
 from jupyter_aios.commands import tree
 from jupyter_aios.errors import AiosError
 from jupyter_aios.magics.training import train_parser
-from tests.spine.kernels import Kernels, home_at, typed_in_a_shell
+from tests.homes import home_at
+from tests.spine.kernels import Kernels, typed_in_a_shell
 
 if TYPE_CHECKING:
     from jupyter_aios.commands.arguments import Parser

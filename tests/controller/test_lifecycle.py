@@ -19,8 +19,8 @@ from jupyter_aios.controller import folders, lifecycle
 from jupyter_aios.core.home import LOCK_FILE, LOG_FILE, home_folder, socket_candidates
 from jupyter_aios.errors import AiosError, InputError, StorageError, UnavailableError
 from jupyter_aios.training.peers import read_lock
-from tests.conftest import processes_of, wait_until_gone
 from tests.controller.rig import wait_for
+from tests.homes import processes_of, wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jupyter_aios.client import Client
-from tests.spine.kernels import Kernels, home_at
+from tests.homes import home_at
+from tests.spine.kernels import Kernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -17,43 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from jupyter_aios.client import Client
-from tests.conftest import wait_until_gone
 from tests.launching import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from jupyter_aios.client import Client
     from jupyter_aios.core.entities import Job
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _DEADLINE_S = 60.0
-
-
-@contextlib.contextmanager
-def home_at(home: Path) -> Iterator[Path]:
-    """Make `home` the home of everything in the block; at the end nothing of it is alive."""
-    # Not below the home: pytest's paths are longer than a Unix socket's may be.
-    runtime = Path(tempfile.mkdtemp(prefix="aios-run-"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIOS_HOME", str(home))
-        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        patch.setenv("IPYTHONDIR", str(runtime / "ipython"))
-        try:
-            yield home
-        finally:
-            with contextlib.suppress(Exception):
-                Client(home).shutdown()
-            left = wait_until_gone(home, 10)
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            shutil.rmtree(runtime, ignore_errors=True)
-    assert not left, f"left behind: {left}"
 
 
 def over(client: Client, key: str) -> Job:

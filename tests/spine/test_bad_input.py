@@ -12,7 +12,7 @@ import pytest
 
 from jupyter_aios.client import Client
 from jupyter_aios.core.states import JobState
-from tests.spine.kernels import home_at
+from tests.homes import home_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,9 @@ from jupyter_aios.client import Client
 from jupyter_aios.core import version
 from jupyter_aios.core.states import JobState
 from tests.controller import test_filesystem as filesystems
+from tests.homes import home_at
 from tests.launching import eventually
-from tests.spine.kernels import home_at, over
+from tests.spine.kernels import over
 from tests.spine.submitting import submit
 
 if TYPE_CHECKING:

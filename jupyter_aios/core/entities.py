@@ -158,6 +158,23 @@ class Code:
 
 
 @dataclass(frozen=True)
+class RunRecord:
+    """What makes a run repeatable, beyond the spec itself."""
+
+    versions: tuple[tuple[str, str], ...] = ()
+    """(package, version), and ("python", …)."""
+    git_commit: str = ""
+    """Of the working directory; empty where it is no repository."""
+    git_is_dirty: bool = False
+    code_hash: str = ""
+    """SHA-256 over the code files and values, in their order."""
+    options: str = ""
+    """The options as they were typed."""
+    rerun_of: str = ""
+    """Id of the job that this one repeats."""
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """Everything that a person asked for; nothing that was decided about it."""
 
@@ -185,6 +202,14 @@ class JobSpec:
     start_deadline_s: float = 120.0
     teardown_deadline_s: float = 30.0
     stall_after_s: float = 300.0
+    autolog: bool = True
+    """Whether curves are captured from the loop."""
+    seed: int | None = None
+    """Of the ranks' global random number generators: rank r begins with `seed + r`."""
+    keep_idle_s: float | None = None
+    """Not None: the ranks stay after their code with all its variables, for more cells, and are
+    released when nothing ran in them for so long."""
+    record: RunRecord = RunRecord()
 
     @property
     def world_size(self) -> int:

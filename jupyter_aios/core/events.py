@@ -49,6 +49,20 @@ class EventKind(IntEnum):
     """A rank: {"step": int, "seconds": float}."""
     AGENT = 9
     """An agent: {"state": "started" | "running" | "stalled" | "moving" | "ended", …}."""
+    CURVE = 10
+    """A rank: {"series": [{"name": str, "how": str, "steps": [int], "values": [number]}]}.
+
+    What was seen in an unmodified loop; `how` says from what a value was inferred. A value that is
+    not finite is text ("nan", "inf"), as in METRICS.
+    """
+    PROGRESS = 11
+    """A rank: {"total": int, "how": str}: optimizer steps that there will be, and from what that
+    was inferred; a total of 0 is unknown, and `how` says why."""
+    CELL = 12
+    """A kept rank: {"number": int, "state": "started" | "done" | "failed" | "interrupted", …}."""
+    VERDICT = 13
+    """An agent's hang doctor: {"state": "hang" | "over", "rank": int | None, "kind": str,
+    "text": str, "hint": str, …}."""
 
 
 OUTPUTS = frozenset({EventKind.STDOUT, EventKind.STDERR})

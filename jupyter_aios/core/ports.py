@@ -79,6 +79,9 @@ class LaunchPlan:
     start_deadline_s: float
     teardown_deadline_s: float
     stall_after_s: float
+    autolog: bool = True
+    seed: int | None = None
+    keep_idle_s: float | None = None
 
 
 class AttemptPhase(str, Enum):

@@ -67,6 +67,9 @@ def plan_of(job: Job, allocation: Allocation, attempt: int, jobs: Path) -> Launc
         start_deadline_s=spec.start_deadline_s,
         teardown_deadline_s=spec.teardown_deadline_s,
         stall_after_s=spec.stall_after_s,
+        autolog=spec.autolog,
+        seed=spec.seed,
+        keep_idle_s=spec.keep_idle_s,
     )
 
 

@@ -3,8 +3,9 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-# What the tests need from a Debian system beside Python: a real sshd, sshfs, network namespaces, ps.
-DEBIAN_PACKAGES ?= openssh-server sshfs iproute2 procps
+# What the tests need from a Debian system beside Python: a real sshd, sshfs, network namespaces, ps,
+# a browser.
+DEBIAN_PACKAGES ?= openssh-server sshfs iproute2 procps chromium fonts-dejavu-core
 
 VENV := .venv
 BIN := $(VENV)/bin

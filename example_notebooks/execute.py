@@ -49,6 +49,8 @@ class ReadAlong(NotebookClient):
             timeout=timeout_s,
             kernel_name="python3",
             resources={"metadata": {"path": str(folder)}},
+            # A live view leaves a picture in the notebook; of the widget itself nothing is needed.
+            store_widget_state=False,
             on_notebook_start=self._take_interrupts,
             on_cell_start=self._announce,
             on_cell_executed=self._close,
@@ -58,6 +60,7 @@ class ReadAlong(NotebookClient):
         self._cell_number = 0
         self._started = 0.0
         self._updated: dict[str, str] = {}
+        self._has_live_view = False
         self._is_line_open = False
         self.is_interrupted = False
 
@@ -79,7 +82,15 @@ class ReadAlong(NotebookClient):
             self._write_line(_text(content["data"]))
         elif kind == "update_display_data":
             # A live display may change ten times a second; its last state says enough.
-            self._updated[content["transient"]["display_id"]] = _text(content["data"])
+            text = _text(content["data"])
+            if self._has_live_view:
+                # Its first line says how the job stands; the lines after it were printed already.
+                text = text.partition("\n")[0]
+            self._updated[content["transient"]["display_id"]] = text
+        elif kind == "comm_msg":
+            for line in _live_lines(content["data"]):
+                self._has_live_view = True
+                self._write_line(line)
         elif kind == "error":
             self._write_line("\n".join(content["traceback"]))
         return super().process_message(msg, cell, cell_index)
@@ -117,6 +128,7 @@ class ReadAlong(NotebookClient):
         for text in self._updated.values():
             self._write_line(text)
         self._updated.clear()
+        self._has_live_view = False
         self._write_line(f"({time.monotonic() - self._started:.1f} s)")
 
     def _write_line(self, text: str) -> None:
@@ -127,6 +139,19 @@ class ReadAlong(NotebookClient):
             shown = text if sys.stdout.isatty() else _COLOURS.sub("", text)
             print(shown, end="", flush=True)
             self._is_line_open = not text.endswith("\n")
+
+
+def _live_lines(data: dict[str, Any]) -> list[str]:
+    """Return the lines of output in a message to a training view (its view.py says which)."""
+    news = data.get("content")
+    if data.get("method") != "custom" or not isinstance(news, dict) or news.get("type") != "news":
+        return []
+    has_prefix = news["head"]["ranks"] > 1
+    skipped = [f"... {news['skipped']} lines more"] if news["skipped"] else []
+    return skipped + [
+        f"[{rank}] {text}" if has_prefix and rank is not None else text
+        for rank, _, text in news["lines"]
+    ]
 
 
 def _text(bundle: dict[str, Any]) -> str:

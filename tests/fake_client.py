@@ -71,10 +71,14 @@ class FakeClient(Client):
     kept: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     asked: list[Any] = field(default_factory=list)
     on_cancel: Callable[[], None] | None = None
+    blobs_here: set[str] = field(default_factory=set)
+    trouble: str = ""
 
     def hello(self) -> Hello:
         user = getpass.getuser()
-        return Hello("0.1.0", 7, 990.0, "/home", user, 1, 2, ("python: warm, 300 MiB",), 2**33)
+        return Hello(
+            "0.1.0", 7, 990.0, "/home", user, 1, 2, ("python: warm, 300 MiB",), 2**33, self.trouble
+        )
 
     def is_running(self) -> bool:
         return True
@@ -114,7 +118,7 @@ class FakeClient(Client):
         return self.job(key)
 
     def missing_blobs(self, blobs: Iterable[BlobId]) -> list[BlobId]:
-        return list(blobs)
+        return [blob for blob in blobs if blob not in self.blobs_here]
 
     def put_blob(self, blob: BlobId, content: bytes | Path) -> None:
         self.asked.append(("blob", blob))
@@ -139,5 +143,7 @@ class FakeClient(Client):
             for name, (kind, data) in self.kept.items()
         ]  # fmt: skip
 
-    def fetch_result(self, key: str, name: str, target: Path) -> None:
+    def fetch_result(
+        self, key: str, name: str, target: Path, *, cell: tuple[int, int] | None = None
+    ) -> None:
         target.write_bytes(self.kept[name][1])

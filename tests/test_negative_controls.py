@@ -69,7 +69,7 @@ def tree(tmp_path: Path) -> Iterator[Path]:
     """Give a copy of the package and its tests; what runs out of it ends with the test."""
     root = tmp_path / "copy"
     root.mkdir()
-    for name in ("jupyter_aios", "tests"):
+    for name in ("jupyter_aios", "tests", "docs"):
         # Compiled modules come along with their times; those of a moment ago may just be renamed.
         ignored = shutil.ignore_patterns("*.pyc.*", "negative_controls", Path(__file__).name)
         shutil.copytree(ROOT / name, root / name, ignore=ignored)

@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 from jupyter_aios.client.starting import environ
 from jupyter_aios.client.transport import Transport
 from jupyter_aios.core import version
+from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
 from jupyter_aios.core.entities import BlobId, Job, JobSpec, Node, Transition
 from jupyter_aios.core.home import home_folder
 from jupyter_aios.core.ports import LaunchPlan, Result, WarmStatus
@@ -169,12 +170,34 @@ class Client:
         """Have the job end and return it as it is now. Idempotent, does not wait."""
         return from_plain(Job, self._json("POST", _job_path(key, "cancel")))
 
+    def kept_status(self, key: str) -> KeptStatus:
+        """Return what a job's kept ranks have, and which cells are not over."""
+        return from_plain(KeptStatus, self._json("GET", _job_path(key, "kept")))
+
+    def run_cell(self, key: str, cell: Cell) -> CellTicket:
+        """Have kept ranks run one more cell, after those before it. Does not wait."""
+        return from_plain(CellTicket, self._json("POST", _job_path(key, "cells"), body=cell))
+
+    def interrupt_cell(self, key: str, number: int) -> None:
+        """Interrupt a cell; the ranks stay. Harmless where it is over, does not wait."""
+        path = _job_path(key, "cells", str(number), "interrupt")
+        self._transport.ask("POST", path, read=_read)
+
+    def cell_results(self, key: str, number: int, rank: int) -> list[Result]:
+        """Return what a rank left in a cell."""
+        path = _job_path(key, *_cell_path(number, rank))
+        return from_plain(list[Result], self._json("GET", path))
+
     def results(self, key: str) -> list[Result]:
         """Return what the newest attempt left for `pull`."""
         return from_plain(list[Result], self._json("GET", _job_path(key, "results")))
 
-    def fetch_result(self, key: str, name: str, target: Path) -> None:
+    def fetch_result(
+        self, key: str, name: str, target: Path, *, cell: tuple[int, int] | None = None
+    ) -> None:
         """Write the bytes of one result to `target`; it is whole, or as it was before.
+
+        With `cell`, (number, rank), it is one that the rank left in that cell.
 
         Raises:
             StorageError: `target` cannot be written.
@@ -190,7 +213,8 @@ class Client:
                 raise http.client.IncompleteRead(b"", reply.length)
 
         try:
-            self._transport.ask("GET", _job_path(key, "results", name), read=save)
+            place = ("results",) if cell is None else _cell_path(*cell)
+            self._transport.ask("GET", _job_path(key, *place, name), read=save)
             part.replace(target)
         except OSError as error:
             raise StorageError(f"{target} cannot be written: {error.strerror}") from error
@@ -217,6 +241,10 @@ class Client:
 
 def _job_path(*parts: str) -> str:
     return "/".join(["/v1/jobs", *(quote(part, safe="") for part in parts)])
+
+
+def _cell_path(number: int, rank: int) -> tuple[str, ...]:
+    return "cells", str(number), "ranks", str(rank), "results"
 
 
 def _to_stderr(text: str) -> None:

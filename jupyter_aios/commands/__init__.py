@@ -3,7 +3,10 @@
 arguments    a parser whose errors are short and offer the nearest name
 options      what can be said about a training job, in one place
 tree         the verbs, their help and their completion
-looking, acting, pulling, doctor    what the verbs do
+looking, acting, rerunning, doctor  what the verbs do
+here         what is shown where no verb is typed
+kept, keeping  cells, push, pull and interrupt in ranks that a job keeps; what is typed for them
 submitting   from packed code and options to a job
+record       what makes a run repeatable
 handle, api  what Python gets: a job, and `aios.submit`
 """

@@ -1,35 +1,62 @@
-"""The verbs that do: cancel, prune, pull, submit."""
+"""The verbs that do: cancel, restart, prune, pull, submit."""
 
 from __future__ import annotations
 
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.commands.looking import add_name, whole
 from jupyter_aios.commands.options import add_train_options, read_options
-from jupyter_aios.commands.results import LIMIT_BYTES, fetch, load_pickle, matched_state
+from jupyter_aios.commands.results import LIMIT_BYTES, bind, fetch, loaded
 from jupyter_aios.core.units import format_bytes, parse_bytes, parse_duration
 from jupyter_aios.core.wire import PruneRequest
-from jupyter_aios.errors import InputError, StateError
+from jupyter_aios.errors import InputError, StateError, UnavailableError
 from jupyter_aios.widgets.text.table import Text
 from jupyter_aios.widgets.text.view import raise_failure
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import MutableMapping
 
+    from jupyter_aios.client import Client
     from jupyter_aios.commands.arguments import Parser
     from jupyter_aios.commands.handle import JobHandle
     from jupyter_aios.commands.place import Place
-    from jupyter_aios.commands.results import Fetched
 
 RETURNED = "return"
+_RESTART_S = 30.0
+_POLL_S = 0.05
 
 
 def cancel(arguments: argparse.Namespace, place: Place) -> JobHandle:
     """Have a job end, and return it."""
     return place.handle(place.client.job(arguments.name)).cancel()
+
+
+# ------------------------------------------------------------------------------------- restart
+
+
+def restart(_: argparse.Namespace, place: Place) -> Text:
+    """Replace the controller by a fresh one with the environment of here; jobs go on."""
+    client = place.client
+    if client.is_running():
+        before = client.hello().pid
+        client.shutdown()
+        _until_gone(client, before)
+    hello, nodes = client.hello(), len(client.nodes())
+    place.warm_up(again=True)
+    going = f"{hello.jobs_running} running and {hello.jobs_queued} waiting jobs go on"
+    return Text(f"the controller is process {hello.pid} now, with {nodes} nodes; {going}")
+
+
+def _until_gone(client: Client, pid: int) -> None:
+    deadline = time.monotonic() + _RESTART_S
+    while client.hello().pid == pid:
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the controller, process {pid}, does not end", hint="try again")
+        time.sleep(_POLL_S)
 
 
 # --------------------------------------------------------------------------------------- prune
@@ -69,18 +96,30 @@ def add_pull(parser: Parser) -> None:
     parser.add_argument("variables", nargs="*", metavar="VARIABLE", help="only these (default all)")
     parser.add_argument("--limit", metavar="SIZE", help="largest that is fetched (default 2GiB)")
     parser.add_argument("--to", metavar="FOLDER", help="write files there instead")
+    parser.add_argument(
+        "--ranks", metavar="LIST",
+        help="while the ranks are kept: of one the value, of several {rank: value} (default 0)",
+    )  # fmt: skip
 
 
 def pull(arguments: argparse.Namespace, place: Place) -> Text:
     """Bring back what `--pull` kept: variables, and weights into the notebook's own model."""
     job = place.client.job(arguments.name)
     raise_failure(job)
+    limit = parse_bytes(arguments.limit) if arguments.limit else LIMIT_BYTES
+    if job.spec.keep_idle_s is not None and not job.state.is_terminal:
+        from jupyter_aios.commands.keeping import pull_live
+
+        return pull_live(arguments, job, limit, place)
+    if arguments.ranks is not None:
+        raise InputError(
+            f"{job.name} has no ranks any more: what it left is rank 0's", hint="leave out --ranks"
+        )
     if not job.state.is_terminal:
         raise StateError(
             f"{job.name} is {job.state.value}; its variables are there when it is over",
             hint=f"{place.prefix} attach {job.name}",
         )
-    limit = parse_bytes(arguments.limit) if arguments.limit else LIMIT_BYTES
     target = arguments.to or (None if place.namespace is not None else ".")
     options: dict[str, Any] = {
         "names": arguments.variables, "limit_bytes": limit, "prefix": place.prefix,
@@ -94,38 +133,15 @@ def pull(arguments: argparse.Namespace, place: Place) -> Text:
     with tempfile.TemporaryDirectory() as temporary:
         items = fetch(place.client, job, Path(temporary), **options)
         # Everything is loaded and compared before anything in the notebook changes.
-        loaded = [_loaded(item, place.namespace or {}) for item in items if item.name != RETURNED]
+        ready = [loaded(item, place.namespace or {}) for item in items if item.name != RETURNED]
     assert place.namespace is not None  # noqa: S101 - else there would be a target
-    return _told(job.name, [_bind(place.namespace, *one) for one in loaded])
+    return _told(job.name, [bind(place.namespace, *one) for one in ready])
 
 
 def _told(name: str, lines: list[str]) -> Text:
     return Text(
         "\n".join(lines) if lines else f"{name} kept nothing: it was started without --pull"
     )
-
-
-def _loaded(item: Fetched, namespace: MutableMapping[str, Any]) -> tuple[Fetched, Any]:
-    if item.kind == "pickle":
-        return item, load_pickle(item)
-    state = item.state()
-    own = namespace.get(item.name)
-    return item, matched_state(item.name, own, state) if _is_module(own) else state
-
-
-def _is_module(value: object) -> bool:
-    return hasattr(value, "load_state_dict") and hasattr(value, "state_dict")
-
-
-def _bind(namespace: MutableMapping[str, Any], item: Fetched, value: Any) -> str:  # noqa: ANN401
-    size = format_bytes(item.size_bytes)
-    own: Any = namespace.get(item.name)
-    if item.kind == "state" and _is_module(own):
-        own.load_state_dict(value)
-        return f"{item.name}: {len(value)} weights loaded into the notebook's own ({size})"
-    namespace[item.name] = value
-    what = f"state_dict of {len(value)} weights" if item.kind == "state" else type(value).__name__
-    return f"{item.name}: {what} ({size})"
 
 
 # -------------------------------------------------------------------------------------- submit
@@ -139,12 +155,15 @@ def add_submit(parser: Parser) -> None:
 
 def submit(arguments: argparse.Namespace, place: Place) -> object:
     """Run a script on ranks, and show it until it ends."""
-    from jupyter_aios.commands.submitting import make_spec, plan, send
+    from jupyter_aios.commands.submitting import make_spec, plan, send, warn
     from jupyter_aios.training.packing.bundle import pack_script
 
     options = read_options(arguments)
     packed = pack_script(arguments.script)
-    spec = make_spec(packed, options, place.client.nodes(), arguments.rest)
+    nodes = place.client.nodes()
+    options = replace(options, typed=arguments.typed)
+    spec = make_spec(packed, options, nodes, arguments.rest)
+    warn(packed, spec, nodes)
     if options.dry_run:
         return plan(place.client, packed, spec)
     job = send(place.client, packed, spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,12 @@ def submit(
 
     """
     chosen = read_options(options)
+    if chosen.on:
+        raise InputError("on= is for cells", hint=f'aios.job({chosen.on!r}).run("…")')
     packed, argv = _packed(what, args, kwargs, chosen.push)
     client = Client()
-    spec = make_spec(packed, chosen, client.nodes(), argv)
+    typed = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    spec = make_spec(packed, replace(chosen, typed=typed), client.nodes(), argv)
     if chosen.dry_run:
         raise InputError("dry_run is for people", hint="%%aios_train --dry-run")
     return JobHandle(client, send(client, packed, spec), prefix=_PREFIX)

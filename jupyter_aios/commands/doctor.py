@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_aios.commands.verdicts import show_verdict
 from jupyter_aios.core.home import home_folder, socket_candidates
 from jupyter_aios.core.units import format_bytes
 from jupyter_aios.core.version import __version__
@@ -21,7 +22,9 @@ from jupyter_aios.widgets.text.table import aligned
 if TYPE_CHECKING:
     import argparse
 
+    from jupyter_aios.commands.arguments import Parser
     from jupyter_aios.commands.place import Place
+    from jupyter_aios.widgets.text.table import Text
 
 _LOW_DISK_BYTES = 2**30
 _PROBE = """
@@ -64,8 +67,17 @@ class Findings:
         return aligned(lines).lstrip("\n")
 
 
-def examine(_: argparse.Namespace, place: Place) -> Findings:
-    """Look at versions, torch, the home, the controller, and its warm processes."""
+def add_job(parser: Parser) -> None:
+    """Declare the job that may be asked for."""
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="a job: what holds its ranks up, and where"
+    )
+
+
+def examine(arguments: argparse.Namespace, place: Place) -> Findings | Text:
+    """Look at versions, torch, the home, the controller, and its warm processes; or at a job."""
+    if arguments.name:
+        return show_verdict(place.client, place.client.job(arguments.name))
     checks = [
         Check("jupyter_aios", is_good=True, found=__version__),
         _python(),

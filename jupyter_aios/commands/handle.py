@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_aios.commands.record import record_table
 from jupyter_aios.commands.results import fetch, fetch_state, load_pickle
 from jupyter_aios.core.snapshot import AttemptRow, HistoryRow, job_detail, job_row
 from jupyter_aios.core.states import JobState
@@ -18,7 +19,10 @@ from jupyter_aios.widgets.text.view import raise_failure
 
 if TYPE_CHECKING:
     from jupyter_aios.client import Client
+    from jupyter_aios.commands.kept import KeptRanks, Ranks
+    from jupyter_aios.commands.record import RecordRow
     from jupyter_aios.core.entities import Job
+    from jupyter_aios.widgets.training.view import TrainingView
 
 RETURNED = "return"
 """The name under which a function's return value lies among the results."""
@@ -70,6 +74,11 @@ class JobHandle:
         columns = (("AFTER", "after"), ("STATE", "state"), ("ATTEMPT", "attempt"))
         return Table(rows, (*columns, ("REASON", "reason")))
 
+    @property
+    def record(self) -> Table[RecordRow]:
+        """What makes the run repeatable: seed, code, git commit, options, versions."""
+        return record_table(self._last.spec)
+
     def logs(self, rank: int | None = None) -> Text:
         """Return all lines so far, of one rank or of all; they show themselves in a notebook.
 
@@ -87,6 +96,69 @@ class JobHandle:
             if not reply.batch.events:
                 return Text("\n".join(lines + transcript.rest()))
             cursor = reply.batch.cursor
+
+    def run(self, code: str, *, ranks: Ranks = None) -> Text:
+        """Run code in the job's kept ranks, and return what they printed in it, line by line.
+
+        It reads and binds their variables; what they lack of the notebook's travels along. Waits
+        for all of `ranks` (a rank, several, or all), and in line for the cells before it.
+
+        Raises:
+            StateError: the job keeps no ranks, or not any more.
+            TrainingError: the code raised in a rank; the ranks stay.
+
+        Example:
+            job.run("print(loss)", ranks=[0, 2])
+
+        """
+        return self._kept.run(code, ranks)
+
+    def push(self, *, ranks: Ranks = None, **values: Any) -> None:  # noqa: ANN401 - any value
+        """Give values to kept ranks as their variables: `job.push(lr=0.1, ranks=[0, 2])`.
+
+        Raises:
+            StateError: the job keeps no ranks, or not any more.
+            ShippingError: a value cannot be pickled.
+
+        """
+        self._kept.push(values, list(values), ranks)
+
+    def pull(self, *names: str, ranks: Ranks = 0) -> Any:  # noqa: ANN401 - whatever the ranks have
+        """Return variables of kept ranks: of a rank its value, of several {rank: value}.
+
+        Of several names it is {name: …}. A module comes as its state_dict.
+
+        Raises:
+            StateError: the job keeps no ranks, or not any more.
+            UnknownNameError: a rank has no such variable.
+            ShippingError: one cannot be pickled.
+
+        Example:
+            job.pull("loss"), job.pull("loss", ranks=[0, 2]), job.pull("loss", ranks="all")
+
+        """
+        return self._kept.values(names, ranks)
+
+    def interrupt(self) -> None:
+        """Interrupt what runs in kept ranks; they and their variables stay."""
+        self._kept.interrupt()
+
+    @property
+    def _kept(self) -> KeptRanks:
+        from jupyter_aios.commands.kept import KeptRanks
+
+        return KeptRanks(self._client, self.job, self._prefix)
+
+    def view(self) -> TrainingView:
+        """Return a live view of the job, for a cell of its own or a box of ipywidgets.
+
+        Example:
+            ipywidgets.HBox([a.view(), b.view()])
+
+        """
+        from jupyter_aios.widgets.training.following import view_of
+
+        return view_of(self._client, self.job, prefix=self._prefix)
 
     def cancel(self) -> JobHandle:
         """Have the job end, without waiting for it. Harmless when it is over."""
@@ -172,7 +244,10 @@ class JobHandle:
         attempt = f", attempt {row.attempt}" if row.attempt > 1 else ""
         verbs = ["logs", "pull"] if row.is_terminal else ["attach", "logs", "cancel"]
         commands = " · ".join(f"{self._prefix} {verb} {row.name}" for verb in verbs)
-        first = f"Job {row.name}: {row.state}, {ranks}{where}{attempt}, {row.elapsed}"
+        if row.is_idle:
+            commands = f"%%aios_train --on {row.name} · {commands}"
+        state = "kept, idle" if row.is_idle else row.state
+        first = f"Job {row.name}: {state}, {ranks}{where}{attempt}, {row.elapsed}"
         return f"{first}\n{commands}"
 
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from jupyter_aios.commands.handle import check_rank
+from jupyter_aios.commands.options import add_view, read_view
 from jupyter_aios.core.snapshot import JobRow, NodeRow, Status, job_rows, node_rows, status
 from jupyter_aios.core.states import JobState
 from jupyter_aios.errors import InputError, UnknownNameError
@@ -59,6 +60,7 @@ def add_attach(parser: Parser) -> None:
         "--on-interrupt", metavar="cancel|detach", default="detach",
         help="what an interrupt does to the job (default detach)",
     )  # fmt: skip
+    add_view(parser)
 
 
 class StatusText(Text):
@@ -118,7 +120,7 @@ def show_logs(arguments: argparse.Namespace, place: Place) -> object:
     rank = whole(arguments.rank, "--rank")
     check_rank(job, rank)
     if arguments.follow:
-        return place.follow(job, on_interrupt="detach", only_rank=rank)
+        return place.follow(job, on_interrupt="detach", only_rank=rank, view="text")
     text = place.handle(job).logs(rank)
     lines = text.count("\n") + 1
     if place.namespace is None or lines <= _SHOWN_LINES:
@@ -151,7 +153,12 @@ def attach(arguments: argparse.Namespace, place: Place) -> JobHandle:
     legal = ("cancel", "detach")
     if arguments.on_interrupt not in legal:
         raise InputError(f"--on-interrupt {arguments.on_interrupt}: one of {', '.join(legal)}")
-    return place.follow(place.client.job(arguments.name), on_interrupt=arguments.on_interrupt)
+    try:
+        view = read_view(arguments.view) if arguments.view else ""
+    except InputError as error:
+        raise InputError(f"--view {arguments.view}: {error.message}") from None
+    job = place.client.job(arguments.name)
+    return place.follow(job, on_interrupt=arguments.on_interrupt, view=view)
 
 
 def whole(text: str | None, option: str) -> int | None:

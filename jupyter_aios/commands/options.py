@@ -15,6 +15,7 @@ from jupyter_aios.core.entities import (
     Backend,
     Launcher,
 )
+from jupyter_aios.core.submission import SEEDS
 from jupyter_aios.core.units import parse_bytes, parse_duration, parse_milli, parse_shape
 from jupyter_aios.errors import InputError, UnknownNameError
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+KEEP = "10min"
+_WITH_ON = ("on", "ranks", "push", "pull", "pull_limit", "dry_run", "detach")
 ON_INTERRUPT = ("cancel", "detach")
+VIEWS = ("live", "text")
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,21 @@ class TrainOptions:
     detach: bool = False
     dry_run: bool = False
     on_interrupt: str = "cancel"
+    view: str = ""
+    """`live` or `text`; empty is what the place has by default."""
     priority: int = 0
     cpu_milli: int = 0
     gpu_milli: int | None = None
     memory_bytes: int = 0
     pull_limit_bytes: int = 2048 * MIB
     log_limit_bytes: int = 256 * MIB
+    seed: int | None = None
+    autolog: bool = True
+    keep_idle_s: float | None = None
+    on: str = ""
+    ranks: str | None = None
+    typed: str = ""
+    """All of it as it was typed, for the record."""
 
 
 def add_train_options(parser: Parser, *, in_notebook: bool) -> None:
@@ -67,7 +80,14 @@ def add_train_options(parser: Parser, *, in_notebook: bool) -> None:
         "--launcher", metavar="|".join(choices("--launcher")), help="how ranks start (default warm)"
     )
     add("--name", metavar="NAME", help="what the job is called (default train-1, train-2, …)")
+    add(
+        "--keep", metavar="TIME", nargs="?", const=KEEP,
+        help="keep the ranks with their variables for more cells, until none came for so long"
+        f" (default {KEEP})",
+    )  # fmt: skip
     if in_notebook:
+        add("--on", metavar="NAME", help="run the cell in ranks that a job keeps, nowhere else")
+        add("--ranks", metavar="LIST", help="with --on: only in these: 0,2 or 1-3 (default all)")
         add("--push", **many, help="variables to take along though the cell does not read them")
     add("--pull", **many, help="variables of rank 0 to keep for `pull` (weights of modules)")
     add("--max-restarts", metavar="N", help="start again after a failure, up to N times")
@@ -75,12 +95,35 @@ def add_train_options(parser: Parser, *, in_notebook: bool) -> None:
     add("--detach", action="store_true", help="submit and return; `attach` shows it")
     add("--dry-run", action="store_true", help="show what would be started and stop")
     add("--on-interrupt", metavar="cancel|detach", help="what an interrupt does (default cancel)")
+    if in_notebook:
+        add_view(parser)
     add("--priority", metavar="N", help="higher goes first (default 0)")
     add("--cpus", metavar="N", help="per node (default: a node's share)")
     add("--gpus", metavar="N", help="per node (default: one for each rank, where there are any)")
     add("--memory", metavar="SIZE", help="per node: 4GiB (default: no demand, no limit)")
     add("--pull-limit", metavar="SIZE", help="largest variable that is kept (default 2GiB)")
     add("--log-limit", metavar="SIZE", help="largest output of a rank that is kept (256MiB)")
+    no_curves = "draw no curves from the loop, patch nothing for them"
+    add("--no-autolog", dest="autolog", action="store_const", const=False, help=no_curves)
+    add("--seed", metavar="N", help="of the ranks' random numbers: rank r has N+r (default: drawn)")
+
+
+def add_view(parser: Parser) -> None:
+    """Declare how a notebook shows a job that is followed."""
+    parser.add_argument(
+        "--view", metavar="|".join(VIEWS),
+        help="a live view, or only text (default: live in a notebook, unless AIOS_VIEW=text)",
+    )  # fmt: skip
+
+
+def read_view(value: object) -> str:
+    """Return `live` or `text`.
+
+    Raises:
+        InputError: it is neither.
+
+    """
+    return _one_of(*VIEWS)(value)
 
 
 def choices(option: str) -> tuple[str, ...]:
@@ -95,6 +138,7 @@ def choices(option: str) -> tuple[str, ...]:
         "--backend": tuple(item.value for item in Backend),
         "--launcher": tuple(item.value for item in Launcher),
         "--on-interrupt": ON_INTERRUPT,
+        "--view": VIEWS,
     }
     return legal.get(option, ())
 
@@ -111,7 +155,8 @@ def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
 
     """
     given = dict(vars(raw) if isinstance(raw, argparse.Namespace) else raw)
-    known = set(_READERS) | {"nproc_per_node", "detach", "dry_run"}
+    known = set(_READERS) | {"nproc_per_node", "detach", "dry_run", "autolog"}
+    _check_on(given)
     if not isinstance(raw, argparse.Namespace):
         for name in given:
             if name not in known:
@@ -119,7 +164,9 @@ def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
     faults: list[str] = []
     hints: list[str] = []
     values: dict[str, Any] = {
-        name: bool(given[name]) for name in ("detach", "dry_run") if given.get(name)
+        name: bool(given[name])
+        for name in ("detach", "dry_run", "autolog")
+        if given.get(name) is not None
     }
 
     def read(name: str, reader: Callable[[Any], T], value: object) -> T | None:
@@ -144,6 +191,25 @@ def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
             faults, hint=next(filter(None, hints), "-h explains the options")
         )
     return TrainOptions(nodes=shape[0], ranks_per_node=ranks, **values)
+
+
+def _check_on(given: Mapping[str, Any]) -> None:
+    if not given.get("on"):
+        if given.get("ranks") is not None:
+            hint = "--on NAME --ranks 0,2; how many ranks a new job has: --nodes 4"
+            raise InputError("--ranks chooses among ranks that are kept", hint=hint)
+        return
+    superfluous = [
+        f"--{name.replace('_', '-')}"
+        for name, value in given.items()
+        if name not in _WITH_ON and value not in (None, False)
+    ]
+    if superfluous:
+        raise InputError(
+            f"--on {given['on']} runs in ranks that exist already: {', '.join(superfluous)}"
+            " cannot be changed any more",
+            hint="with --on go --ranks, --push, --pull, --pull-limit, --dry-run, --detach",
+        )
 
 
 # ------------------------------------------------------------------------- one reader an option
@@ -177,6 +243,13 @@ def _count(value: object) -> int:
     return count
 
 
+def _seed(value: object) -> int:
+    seed = _whole(value)
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"0 to {SEEDS - 1}")
+    return seed
+
+
 def _one_of(*legal: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         text = str(getattr(value, "value", value))
@@ -201,6 +274,10 @@ def _names(value: object) -> tuple[str, ...]:
         if not name.isidentifier() or keyword.iskeyword(name):
             raise InputError(f"{name!r} is not a variable's name", hint="--pull model,history")
     return found
+
+
+def _keep(value: object) -> float:
+    return parse_duration(KEEP if value is True else str(value))
 
 
 def _bytes(value: object) -> int:
@@ -228,10 +305,15 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "max_restarts": ("max_restarts", _count),
     "timeout": ("timeout_s", _seconds),
     "on_interrupt": ("on_interrupt", _one_of(*ON_INTERRUPT)),
+    "view": ("view", read_view),
     "priority": ("priority", _whole),
     "cpus": ("cpu_milli", _milli("CPUs")),
     "gpus": ("gpu_milli", _milli("GPUs")),
     "memory": ("memory_bytes", _bytes),
     "pull_limit": ("pull_limit_bytes", _bytes),
     "log_limit": ("log_limit_bytes", _bytes),
+    "seed": ("seed", _seed),
+    "keep": ("keep_idle_s", _keep),
+    "on": ("on", str),
+    "ranks": ("ranks", str),
 }

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 from jupyter_aios.client import Client
 from jupyter_aios.commands.handle import JobHandle
 from jupyter_aios.training.packing.environment import environment_for_job
-from jupyter_aios.widgets.text.screen import Screen, choose_screen
+from jupyter_aios.widgets.text.screen import Screen, choose_screen, kernel_shell
 from jupyter_aios.widgets.text.view import follow, raise_failure
 
 if TYPE_CHECKING:
     from jupyter_aios.core.entities import Job
+
+
+def is_live(view: str) -> bool:
+    """Return whether a job is shown in a live view: only a kernel's frontend can draw one."""
+    chosen = view or os.environ.get("AIOS_VIEW", "") or "live"
+    return chosen != "text" and kernel_shell() is not None
 
 
 @dataclass
@@ -37,10 +43,10 @@ class Place:
             self._client, self._home = Client(), home
         return self._client
 
-    def warm_up(self) -> None:
+    def warm_up(self, *, again: bool = False) -> None:
         """Have a warm process for this interpreter begin to load, at the first contact only."""
         home = os.environ.get("AIOS_HOME", "")
-        if home not in self._warmed:
+        if again or home not in self._warmed:
             self._warmed.add(home)
             self.client.warm(sys.executable, dict(environment_for_job(os.environ)))
 
@@ -49,15 +55,26 @@ class Place:
         return JobHandle(self.client, job, prefix=self.prefix)
 
     def follow(
-        self, job: Job, *, on_interrupt: str = "cancel", only_rank: int | None = None
+        self,
+        job: Job,
+        *,
+        on_interrupt: str = "cancel",
+        only_rank: int | None = None,
+        view: str = "",
     ) -> JobHandle:
-        """Show a job until it ends.
+        """Show a job until it ends; `view` is `live`, `text`, or what is usual here.
 
         Raises:
             TrainingError: it failed.
             FollowInterrupt: the person interrupted.
 
         """
+        if self.screen is None and is_live(view):
+            from jupyter_aios.widgets.training.following import follow as follow_live
+
+            ended = follow_live(self.client, job, on_interrupt=on_interrupt, prefix=self.prefix)
+            raise_failure(ended)
+            return self.handle(ended)
         ended = follow(
             self.client,
             job,

@@ -11,7 +11,7 @@ from jupyter_aios.core.units import format_bytes
 from jupyter_aios.errors import CapacityError, DeniedError, InputError, ShippingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
 
     from jupyter_aios.client import Client
     from jupyter_aios.core.entities import Job
@@ -66,7 +66,7 @@ def fetch(
     chosen = [kept[name] for name in names] if names else [r for r in results if not r.error]
     _check(job, chosen, limit_bytes, prefix)
     if any(result.kind == "pickle" for result in chosen):
-        _check_owner(client, job)
+        check_owner(client, job)
     fetched = []
     for result in chosen:
         path = folder / f"{result.name}.{result.kind}"
@@ -87,7 +87,7 @@ def _check(job: Job, chosen: Sequence[Result], limit_bytes: int, prefix: str) ->
             )
 
 
-def _check_owner(client: Client, job: Job) -> None:
+def check_owner(client: Client, job: Job) -> None:
     """A pickle runs code when it is loaded: whose code it is decides."""
     user = client.hello().user
     if job.owner != user:
@@ -119,6 +119,31 @@ def load_pickle(item: Fetched) -> Any:  # noqa: ANN401 - whatever the rank had
             f"{item.name} cannot be loaded here: {type(error).__name__}: {error}",
             hint="run the cells that define its classes first",
         ) from error
+
+
+def loaded(item: Fetched, namespace: Mapping[str, Any]) -> tuple[Fetched, Any]:
+    """Return a result with its value: weights under the names of the notebook's own module."""
+    if item.kind == "pickle":
+        return item, load_pickle(item)
+    state = item.state()
+    own = namespace.get(item.name)
+    return item, matched_state(item.name, own, state) if _is_module(own) else state
+
+
+def _is_module(value: object) -> bool:
+    return hasattr(value, "load_state_dict") and hasattr(value, "state_dict")
+
+
+def bind(namespace: MutableMapping[str, Any], item: Fetched, value: Any) -> str:  # noqa: ANN401
+    """Make a value the notebook's, or load it into its module; return a line on that."""
+    size = format_bytes(item.size_bytes)
+    own: Any = namespace.get(item.name)
+    if item.kind == "state" and _is_module(own):
+        own.load_state_dict(value)
+        return f"{item.name}: {len(value)} weights loaded into the notebook's own ({size})"
+    namespace[item.name] = value
+    what = f"state_dict of {len(value)} weights" if item.kind == "state" else type(value).__name__
+    return f"{item.name}: {what} ({size})"
 
 
 def matched_state(name: str, module: Any, state: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401

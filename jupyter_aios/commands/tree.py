@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_aios.commands import acting, doctor, looking
+from jupyter_aios.commands import acting, doctor, keeping, looking, rerunning
 from jupyter_aios.commands.arguments import HELP, Parser
+from jupyter_aios.commands.here import show_here
 from jupyter_aios.errors import InputError, UnknownNameError
 from jupyter_aios.widgets.text.table import Text
 
@@ -60,6 +62,18 @@ VERBS = {
             takes_jobs=True,
         ),
         Verb(
+            "push", "give variables to ranks that are kept", keeping.push, keeping.add_push,
+            takes_jobs=True,
+        ),
+        Verb(
+            "interrupt", "interrupt the cell in ranks that are kept; they stay",
+            keeping.interrupt, looking.add_name, takes_jobs=True,
+        ),
+        Verb(
+            "rerun", "repeat a job: the same code, values, options and seed", rerunning.rerun,
+            rerunning.add_rerun, takes_jobs=True,
+        ),
+        Verb(
             "submit", "run a script on ranks: submit train.py --nodes 2 -- its arguments",
             acting.submit, acting.add_submit, in_notebook=False,
         ),
@@ -67,7 +81,11 @@ VERBS = {
             "prune", "remove finished jobs with their logs", acting.prune, acting.add_prune,
             takes_jobs=True,
         ),
-        Verb("doctor", "look for what is wrong here", doctor.examine),
+        Verb("restart", "replace the controller by a fresh one; jobs go on", acting.restart),
+        Verb(
+            "doctor", "look for what is wrong here, or what holds a job up", doctor.examine,
+            doctor.add_job, takes_jobs=True,
+        ),
     )
 }  # fmt: skip
 
@@ -86,7 +104,7 @@ def overview(prefix: str, *, in_notebook: bool) -> Text:
 
 
 def run(tokens: Sequence[str], place: Place) -> object:
-    """Do what was typed and return what it gives; nothing typed is `status`.
+    """Do what was typed and return what it gives; nothing typed is where one is.
 
     Raises:
         AiosError: what was typed cannot be meant, or done.
@@ -95,7 +113,9 @@ def run(tokens: Sequence[str], place: Place) -> object:
     in_notebook = place.namespace is not None
     if tokens and tokens[0] in HELP:
         return overview(place.prefix, in_notebook=in_notebook)
-    name, *rest = tokens or ["status"]
+    if not tokens:
+        return show_here(place)
+    name, *rest = tokens
     verbs = known_verbs(in_notebook=in_notebook)
     if name not in verbs:
         if name in VERBS:
@@ -110,7 +130,7 @@ def run(tokens: Sequence[str], place: Place) -> object:
         return Text(parser.format_help().rstrip())
     if after and name != "submit":
         raise InputError(f"{place.prefix} {name} takes nothing after --")
-    arguments.rest = after
+    arguments.rest, arguments.typed = after, shlex.join(rest)
     return verb.run(arguments, place)
 
 

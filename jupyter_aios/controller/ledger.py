@@ -44,6 +44,7 @@ class Ledger:
         """Jobs whose engine was told to stop; the engine remembers it beyond this process."""
         self._live = {job.id: job for job in store.find_jobs(states=_ACTIVE)}
         self._waiting: dict[JobId, str] = {}
+        self._idle: dict[JobId, str] = {}
         self._is_awake = threading.Event()
 
     def live(self, *states: JobState) -> list[Job]:
@@ -57,15 +58,23 @@ class Ledger:
         return None if job is None else self.with_reason(job)
 
     def with_reason(self, job: Job) -> Job:
-        """Return the job with what it waits for at this moment, where it waits."""
-        waiting = self._waiting.get(job.id)
-        if waiting is None or job.state is not JobState.QUEUED:
-            return job
-        return replace(job, reason=waiting)
+        """Return the job with what it, or whoever kept its ranks, waits for at this moment."""
+        if job.state is JobState.QUEUED and job.id in self._waiting:
+            return replace(job, reason=self._waiting[job.id])
+        if job.state is JobState.RUNNING and job.id in self._idle:
+            return replace(job, reason=self._idle[job.id], is_idle=True)
+        return job
 
     def explain_waiting(self, waiting: dict[JobId, str]) -> None:
         """Remember why each waiting job waits; this is worked out anew, so it is not stored."""
         self._waiting = waiting
+
+    def explain_idle(self, job: Job, reason: str) -> None:
+        """Remember that a running job's ranks have nothing to do, or with "" that they have."""
+        if reason:
+            self._idle[job.id] = reason
+        else:
+            self._idle.pop(job.id, None)
 
     def add(self, job: Job) -> None:
         """Store a new job and wake the loop."""
@@ -81,6 +90,7 @@ class Ledger:
             if moved.state.is_terminal:
                 self._live.pop(job.id, None)
                 self.cancelling.discard(job.id)
+                self._idle.pop(job.id, None)
             else:
                 self._live[job.id] = moved
         log.info("job %s (%s): %s: %s", job.id, job.name, new.value, reason)

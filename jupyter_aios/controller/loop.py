@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.problem import Problem
 from jupyter_aios.controller.verdict import verdict
+from jupyter_aios.core.cells import release_reason
 from jupyter_aios.core.entities import Attempt, Failure, StopReason
 from jupyter_aios.core.ports import AttemptPhase, AttemptRef, Outcome
 from jupyter_aios.core.states import HOLDING, JobState
@@ -137,6 +138,9 @@ class Loop:
                 self._ledger.save_attempt(result.attempt)
             for move in result.moves:
                 job = self._move(job, move.state, move.reason, **move.changes)
+            if job.state is JobState.RUNNING and job.spec.keep_idle_s is not None:
+                idle = f"kept, idle; {release_reason(job.spec.keep_idle_s)}"
+                self._ledger.explain_idle(job, idle if status.is_idle else "")
             if job.state is JobState.RUNNING and job.is_stalled != status.is_stalled:
                 self._ledger.set_stalled(job, is_stalled=status.is_stalled)
 

@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 
 # FastAPI reads the annotations of endpoints while running: none of these may move below.
 from jupyter_aios.controller.service import Service
+from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
 from jupyter_aios.core.entities import BlobId, Job, JobSpec, Node, Transition, UserId
 from jupyter_aios.core.ports import LaunchPlan, Result, WarmStatus
 from jupyter_aios.core.states import JobState  # noqa: TC001
@@ -170,6 +171,36 @@ def cancel(named: Named, use: Use) -> Response:
     return reply(use.cancel(named.id))
 
 
+def kept(named: Named, use: Use) -> Response:
+    """What the job's kept ranks have, and which cells are not over."""
+    return reply(use.kept(named))
+
+
+def run_cell(cell: Cell, named: Named, use: Use) -> Response:
+    """Run one more cell in kept ranks, after those before it. The same `id` again is the same cell.
+
+    Does not wait.
+    """
+    return reply(use.run_cell(named, cell))
+
+
+def interrupt_cell(number: int, named: Named, use: Use) -> Response:
+    """Interrupt a cell; the ranks stay. Harmless where it is over, does not wait."""
+    use.interrupt_cell(named, number)
+    return Response(status_code=204)
+
+
+def cell_results(number: int, rank: int, named: Named, use: Use) -> Response:
+    """What a rank left in a cell."""
+    return reply(use.cell_results(named, number, rank))
+
+
+def cell_result(number: int, rank: int, name: str, named: Named, use: Use) -> FileResponse:
+    """The bytes of one variable that a rank left in a cell."""
+    path = use.cell_result_path(named, number, rank, name)
+    return FileResponse(path, media_type="application/octet-stream")
+
+
 def results(named: Named, use: Use) -> Response:
     """What the newest attempt left for `pull`."""
     return reply(use.results(named))
@@ -241,6 +272,11 @@ ENDPOINTS: tuple[tuple[str, str, Callable[..., Any], Any], ...] = (
     ("GET", "/v1/jobs/{key}/history", history, list[Transition]),
     ("GET", "/v1/jobs/{key}/events", events, EventReply),
     ("POST", "/v1/jobs/{key}/cancel", cancel, Job),
+    ("GET", "/v1/jobs/{key}/kept", kept, KeptStatus),
+    ("POST", "/v1/jobs/{key}/cells", run_cell, CellTicket),
+    ("POST", "/v1/jobs/{key}/cells/{number}/interrupt", interrupt_cell, None),
+    ("GET", "/v1/jobs/{key}/cells/{number}/ranks/{rank}/results", cell_results, list[Result]),
+    ("GET", "/v1/jobs/{key}/cells/{number}/ranks/{rank}/results/{name}", cell_result, None),
     ("GET", "/v1/jobs/{key}/results", results, list[Result]),
     ("GET", "/v1/jobs/{key}/results/{name:path}", result, None),
 )

@@ -19,9 +19,11 @@ from jupyter_aios.controller.filesystem import free_bytes
 from jupyter_aios.controller.loop import ref_of
 from jupyter_aios.controller.pruning import prune
 from jupyter_aios.core import version
+from jupyter_aios.core.cells import cell_faults
 from jupyter_aios.core.entities import Job, JobId, StopReason
+from jupyter_aios.core.ports import CellRef
 from jupyter_aios.core.states import HOLDING, JobState
-from jupyter_aios.core.submission import JOB_ID, blobs_of, job_id, spec_faults
+from jupyter_aios.core.submission import JOB_ID, blobs_of, code_faults, job_id, spec_faults
 from jupyter_aios.core.wire import EventReply, Hello
 from jupyter_aios.errors import CapacityError, InputError, StateError, UnknownNameError
 from jupyter_aios.scheduling.queue import gang_of, nodes_for, refuse_impossible
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
 
     from jupyter_aios.controller.ledger import Ledger
     from jupyter_aios.controller.pruning import Blobs
-    from jupyter_aios.core.entities import BlobId, JobSpec, Node, Transition, UserId
-    from jupyter_aios.core.ports import Engine, LaunchPlan, Result, WarmStatus
+    from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
+    from jupyter_aios.core.entities import BlobId, Code, JobSpec, Node, Transition, UserId
+    from jupyter_aios.core.ports import AttemptRef, Engine, LaunchPlan, Result, WarmStatus
     from jupyter_aios.core.wire import PruneReport, PruneRequest, WarmRequest
 
 _KNOWN_NAMES = 200
@@ -138,16 +141,19 @@ class Service:
         faults = spec_faults(spec) + _machine_faults(spec)
         if faults:
             raise InputError.of_faults(faults, hint="-h explains the options")
-        missing = self._blobs.missing(blobs_of(spec.code))
+        self._refuse_missing_blobs(spec.code)
+        spec = replace(spec, name=self._name(spec, owner))
+        spec = _with_share(spec, nodes_for(spec, self._nodes))
+        now = self._ledger.clock()
+        return Job(job_id, owner, spec, JobState.QUEUED, submitted_at=now, reason="submitted")
+
+    def _refuse_missing_blobs(self, code: Code) -> None:
+        missing = self._blobs.missing(blobs_of(code))
         if missing:
             raise InputError(
                 f"{len(missing)} files of the job are not here, such as {missing[0][:12]}…",
                 hint="send them first: PUT /v1/blobs/{sha256}",
             )
-        spec = replace(spec, name=self._name(spec, owner))
-        spec = _with_share(spec, nodes_for(spec, self._nodes))
-        now = self._ledger.clock()
-        return Job(job_id, owner, spec, JobState.QUEUED, submitted_at=now, reason="submitted")
 
     def _new_id(self) -> JobId:
         return job_id(self._ledger.clock(), secrets.token_hex(3))
@@ -230,11 +236,62 @@ class Service:
             UnknownNameError: there is none of that name.
 
         """
+        return self._listed_path(job, ref_of(job), name)
+
+    def _listed_path(self, job: Job, ref: AttemptRef | CellRef, name: str) -> Path:
         # Only a name that the job itself listed reaches the file system.
-        results = self.results(job)
-        if name not in {result.name for result in results}:
-            raise UnknownNameError.among("result", name, (result.name for result in results))
-        return self._engine(job.spec.engine).result_path(ref_of(job), name)
+        engine = self._engine(job.spec.engine)
+        names = {result.name for result in engine.results(ref)}
+        if name not in names:
+            raise UnknownNameError.among("result", name, names)
+        return engine.result_path(ref, name)
+
+    # ---------------------------------------------------------------- kept ranks
+
+    def kept(self, job: Job) -> KeptStatus:
+        """Return what the job's kept ranks have, and which cells are not over.
+
+        Raises:
+            StateError: the job has no kept ranks, or none any more.
+
+        """
+        refuse_unkept(job)
+        return self._engine(job.spec.engine).kept(ref_of(job))
+
+    def run_cell(self, job: Job, cell: Cell) -> CellTicket:
+        """Have kept ranks run one more cell, after those before it. Does not wait.
+
+        Raises:
+            StateError: the job has no kept ranks, or none any more.
+            InputError: the cell has faults; all are listed.
+            StorageError: the disk is full; nothing runs.
+
+        """
+        refuse_unkept(job)
+        faults = cell_faults(cell, job.spec.world_size) + code_faults(cell.code)
+        if faults:
+            raise InputError.of_faults(faults, hint=f"{job.name} goes on as it was")
+        self._refuse_missing_blobs(cell.code)
+        return self._engine(job.spec.engine).run_cell(ref_of(job), cell)
+
+    def interrupt_cell(self, job: Job, number: int) -> None:
+        """Interrupt a cell; its ranks stay. Harmless where it is over."""
+        if job.state in HOLDING:
+            self._engine(job.spec.engine).interrupt_cell(ref_of(job), number)
+
+    def cell_results(self, job: Job, number: int, rank: int) -> tuple[Result, ...]:
+        """Return what a rank left in a cell."""
+        ref = CellRef(ref_of(job), number, rank)
+        return self._engine(job.spec.engine).results(ref)
+
+    def cell_result_path(self, job: Job, number: int, rank: int, name: str) -> Path:
+        """Return the file of one variable that a rank left in a cell.
+
+        Raises:
+            UnknownNameError: there is none of that name.
+
+        """
+        return self._listed_path(job, CellRef(ref_of(job), number, rank), name)
 
     # ---------------------------------------------------------------- ending
 
@@ -265,6 +322,23 @@ class Service:
         if name not in self._engines:
             raise UnknownNameError.among("engine", name, self._engines)
         return self._engines[name]
+
+
+def refuse_unkept(job: Job) -> None:
+    """Return where the job holds ranks that are kept.
+
+    Raises:
+        StateError: it does not; says what it was or is.
+
+    """
+    if job.spec.keep_idle_s is None:
+        msg = f"the ranks of {job.name} are not kept after their code"
+        raise StateError(msg, hint="start it with %%aios_train --keep")
+    if job.state not in HOLDING:
+        reason = f": {job.reason}" if job.reason not in ("", job.state.value) else ""
+        msg = f"{job.name} has no ranks: it is {job.state.value}{reason}"
+        hint = "start it again with %%aios_train --keep" if job.state.is_terminal else ""
+        raise StateError(msg, hint=hint or f"%aios attach {job.name} tells when it runs")
 
 
 def _machine_faults(spec: JobSpec) -> list[str]:

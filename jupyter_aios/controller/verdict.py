@@ -6,6 +6,7 @@ import signal
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from jupyter_aios.core.cells import release_reason
 from jupyter_aios.core.entities import Attempt, Failure, StopReason
 from jupyter_aios.core.ports import AttemptPhase, Outcome
 from jupyter_aios.core.states import JobState
@@ -144,6 +145,8 @@ def _record(job: Job, status: AttemptStatus, ended_at: float | None = None) -> A
 
 def _success(job: Job) -> str:
     ranks = job.spec.world_size
+    if job.spec.keep_idle_s is not None:
+        return release_reason(job.spec.keep_idle_s)
     return "the rank ended well" if ranks == 1 else f"all {ranks} ranks ended well"
 
 

@@ -15,6 +15,7 @@ BlobId = NewType("BlobId", str)
 """SHA-256 of the contents, in hexadecimal."""
 
 MAX_NODES = 4096
+MAX_VIRTUAL_NODES = 64
 MAX_RANKS_PER_NODE = 1024
 MAX_NAME_LENGTH = 64
 MIB = 2**20
@@ -303,6 +304,8 @@ class Job:
     ended_at: float | None = None
     allocation: Allocation | None = None
     is_stalled: bool = False
+    is_idle: bool = False
+    """Its ranks are kept and have nothing to do. Never stored: it is what they say now."""
     attempts: tuple[Attempt, ...] = field(default=())
 
     @property

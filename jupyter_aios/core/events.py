@@ -48,7 +48,10 @@ class EventKind(IntEnum):
     CHECKPOINT = 8
     """A rank: {"step": int, "seconds": float}."""
     AGENT = 9
-    """An agent: {"state": "started" | "running" | "stalled" | "moving" | "ended", …}."""
+    """An agent: {"state": "started" | "running" | "stalled" | "moving" | "ended", …}.
+
+    Of ranks that are kept also "idle", when all that was ordered is over, and "busy" after it.
+    """
     CURVE = 10
     """A rank: {"series": [{"name": str, "how": str, "steps": [int], "values": [number]}]}.
 
@@ -59,10 +62,18 @@ class EventKind(IntEnum):
     """A rank: {"total": int, "how": str}: optimizer steps that there will be, and from what that
     was inferred; a total of 0 is unknown, and `how` says why."""
     CELL = 12
-    """A kept rank: {"number": int, "state": "started" | "done" | "failed" | "interrupted", …}."""
+    """A kept rank: {"number": int, "state": "started" | "done" | "failed" | "interrupted", …}.
+
+    `started` has `output`, where in the rank's output the cell's begins; `done` may have `value`,
+    the repr of the cell's last expression; the others have what ERROR has. Number 0 is the job's
+    own code. Its agent: {"number": int, "state": "over", "rank": int, "output": int}, when all that
+    the rank printed in the cell is in its output, which it ends.
+    """
     VERDICT = 13
     """An agent's hang doctor: {"state": "hang" | "over", "rank": int | None, "kind": str,
     "text": str, "hint": str, …}."""
+    BATCHES = 14
+    """A rank of several: {"fingerprints": [str]} of its first batches, for the agent to compare."""
 
 
 OUTPUTS = frozenset({EventKind.STDOUT, EventKind.STDERR})

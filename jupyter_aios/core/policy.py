@@ -19,6 +19,7 @@ class Action(str, Enum):
     JOB_SUBMIT = "job:submit"
     JOB_READ = "job:read"
     JOB_CANCEL = "job:cancel"
+    JOB_EXECUTE = "job:execute"
     JOB_PRUNE = "job:prune"
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.states import JobState
 
 
@@ -40,6 +41,15 @@ class AttemptRef:
 
     job_id: JobId
     number: int
+
+
+@dataclass(frozen=True)
+class CellRef:
+    """What one rank left in one cell of an attempt whose ranks were kept."""
+
+    attempt: AttemptRef
+    number: int
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,8 @@ class AttemptStatus:
     running_since: float | None = None
     ended_at: float | None = None
     is_stalled: bool = False
+    is_idle: bool = False
+    """The ranks are kept, and all that was ordered of them is over."""
     outcome: Outcome | None = None
     stopped_for: StopReason | None = None
     exits: tuple[RankExit, ...] = ()
@@ -208,16 +220,41 @@ class Engine(Protocol):
     def read(self, job_id: JobId, cursor: Mapping[str, int], limit_bytes: int) -> EventBatch:
         """Return events of all attempts after `cursor`, at most about `limit_bytes` of them."""
 
-    def results(self, ref: AttemptRef) -> tuple[Result, ...]:
-        """Return what the attempt left for `pull`."""
+    def results(self, ref: AttemptRef | CellRef) -> tuple[Result, ...]:
+        """Return what the attempt, or one rank in one cell, left for `pull`."""
 
-    def result_path(self, ref: AttemptRef, name: str) -> Path:
+    def result_path(self, ref: AttemptRef | CellRef, name: str) -> Path:
         """Return the file of one result.
 
         Raises:
             UnknownNameError: there is none of that name.
 
         """
+
+    def run_cell(self, ref: AttemptRef, cell: Cell) -> CellTicket:
+        """Order one more cell of an attempt whose ranks are kept; does not wait for it.
+
+        Cells run one after the other in each rank, the job's own code before them. Ordering the
+        same cell twice runs it once.
+
+        Raises:
+            StateError: the ranks have been released.
+            StorageError: the attempt's folder cannot be written.
+
+        """
+
+    def interrupt_cell(self, ref: AttemptRef, number: int) -> None:
+        """Interrupt a cell in the ranks that it runs in or will run in; the ranks stay.
+
+        Does not wait. Harmless where the cell is over.
+
+        Raises:
+            UnknownNameError: there is no such cell.
+
+        """
+
+    def kept(self, ref: AttemptRef) -> KeptStatus:
+        """Return what the kept ranks of an attempt have and what they are at."""
 
     def warm(self, interpreter: str, environment: Mapping[str, str]) -> WarmStatus:
         """Begin to warm up for launches with this interpreter. Does not wait."""

@@ -32,6 +32,8 @@ class JobRow:
     state: str
     is_terminal: bool
     is_stalled: bool
+    is_idle: bool
+    """Its ranks are kept for more cells, and none runs."""
     attempt: int
     ranks: int
     where: str
@@ -115,13 +117,15 @@ def job_row(job: Job, now: float) -> JobRow:
         state=job.state.value,
         is_terminal=job.state.is_terminal,
         is_stalled=job.is_stalled and not job.state.is_terminal,
+        is_idle=job.is_idle and not job.state.is_terminal,
         attempt=job.attempt,
         ranks=job.spec.world_size,
         where=_where(job.allocation.nodes if job.allocation else ()),
         elapsed_s=elapsed_s,
         elapsed=format_duration(elapsed_s),
         priority=job.spec.priority,
-        reason=job.reason,
+        # "cancelled" is no reason for being cancelled.
+        reason="" if job.reason == job.state.value else job.reason,
     )
 
 

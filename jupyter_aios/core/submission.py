@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import time
 from pathlib import PurePosixPath
@@ -16,6 +18,8 @@ JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,16}")
 _NAME = re.compile(r"\w[\w.-]*")
 _MAX_RESTARTS = 1000
 _MAX_PRIORITY = 1_000_000
+SEEDS = 2**32
+"""Seeds are below this: numpy takes no larger ones."""
 
 
 def job_id(now: float, token: str) -> JobId:
@@ -50,12 +54,20 @@ def spec_faults(spec: JobSpec) -> list[str]:
             f"--priority {spec.priority}: -{_MAX_PRIORITY} to {_MAX_PRIORITY}",
         ),
         (spec.timeout_s is None or spec.timeout_s > 0, f"--timeout {spec.timeout_s}: above 0"),
+        (spec.seed is None or 0 <= spec.seed < SEEDS, f"--seed {spec.seed}: 0 to {SEEDS - 1}"),
         (spec.start_deadline_s > 0, f"start_deadline_s {spec.start_deadline_s}: above 0"),
         (spec.teardown_deadline_s > 0, f"teardown_deadline_s {spec.teardown_deadline_s}: above 0"),
         (spec.stall_after_s > 0, f"stall_after_s {spec.stall_after_s}: above 0"),
         (spec.pull_limit_bytes >= 0, f"pull_limit_bytes {spec.pull_limit_bytes}: 0 or more"),
         (spec.log_limit_bytes > 0, f"log_limit_bytes {spec.log_limit_bytes}: above 0"),
-        (bool(spec.code.files), "no code to run"),
+        (
+            spec.keep_idle_s is None or spec.keep_idle_s > 0,
+            f"--keep {spec.keep_idle_s}: above 0",
+        ),
+        (
+            spec.keep_idle_s is None or spec.max_restarts == 0,
+            "--keep and --max-restarts: a restarted rank has lost what it was kept for",
+        ),
         (spec.interpreter.startswith("/"), f"interpreter {spec.interpreter!r}: an absolute path"),
         (spec.cwd.startswith("/"), f"cwd {spec.cwd!r}: an absolute path"),
     ]
@@ -64,13 +76,18 @@ def spec_faults(spec: JobSpec) -> list[str]:
     amounts = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes, demand.gpu_milli)
     if min(amounts) < 0:
         found.append("--cpus, --memory and --gpus: 0 or more")
+    return found + code_faults(spec.code)
+
+
+def code_faults(code: Code) -> list[str]:
+    """Return every fault of the code, a phrase each."""
+    found = [] if code.files else ["no code to run"]
     # The files are written below the job's folder under these paths.
-    found += [
+    return found + [
         f"code file {file.path!r}: a relative path without .."
-        for file in spec.code.files
+        for file in code.files
         if not _stays_inside(file.path)
     ]
-    return found
 
 
 _NAME_RULE = (
@@ -102,3 +119,14 @@ def value_blobs(code: Code) -> tuple[BlobId, ...]:
     """Return the blobs that hold pickled values."""
     blobs = [code.early_values, *(file.values for file in code.files), code.values]
     return tuple(dict.fromkeys(blob for blob in blobs if blob is not None))
+
+
+def code_hash(code: Code) -> str:
+    """Return the SHA-256 of what runs: files and values in their order, imports, the function.
+
+    Where the code came from (a cell's number, a file's name) is not part of it.
+    """
+    files = [[file.blob, list(file.definitions), file.values] for file in code.files]
+    content = [code.kind.value, code.function, files, code.early_values, code.values]
+    text = json.dumps([*content, sorted(map(list, code.imports))])
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -166,7 +166,7 @@ def parse_shape(text: str) -> tuple[int, int | None]:
         (2, 8)
 
     """
-    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:[x×]\s*([0-9]{1,9})\s*)?", text)  # noqa: RUF001
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:[x×]\s*([0-9]{1,9})\s*)?", text)
     counts = [int(part) for part in match.groups() if part is not None] if match else [0]
     if min(counts) < 1:
         msg = f"{text!r} is not a number of nodes"

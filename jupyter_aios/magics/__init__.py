@@ -43,9 +43,10 @@ class AiosMagics(Magics):
 
     @line_magic
     def aios(self, line: str) -> object:
-        """Look at and steer training jobs: `%aios VERB`; nothing is `%aios status`.
+        """Look at and steer training jobs: `%aios VERB`; `%aios` says where one is.
 
-        Verbs: status, jobs, nodes, attach, logs, cancel, pull, prune, doctor.
+        Verbs: status, jobs, nodes, attach, logs, cancel, pull, push, interrupt, rerun, prune,
+        restart, doctor.
         `%aios -h` lists them, `%aios VERB -h` explains one.
         """
         from jupyter_aios.commands import tree

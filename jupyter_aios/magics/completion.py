@@ -68,6 +68,8 @@ def _of_parser(parser: Parser, before: list[str], place: Place) -> Iterable[str]
     last = before[-1] if before else ""
     if not _takes_value(parser, last):
         return [option for option in parser.options() if option not in before]
+    if last == "--on":
+        return _job_names(place)
     if last in {"--push", "--pull"}:
         return [name for name in place.namespace or {} if not name.startswith("_")]
     if last == "--state":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_aios.commands.arguments import Parser
 from jupyter_aios.commands.options import add_train_options, read_options
-from jupyter_aios.commands.submitting import make_spec, plan, send
+from jupyter_aios.commands.submitting import make_spec, plan, send, warn
 from jupyter_aios.errors import InputError
 from jupyter_aios.widgets.text.table import Text
 
@@ -40,15 +41,19 @@ def train(tokens: Sequence[str], cell: str, place: Place, name: str) -> object:
     options = read_options(arguments)
     if not cell.strip():
         raise InputError("the cell is empty", hint="write the training below the magic's line")
+    if options.on:
+        from jupyter_aios.commands.keeping import run_on
+
+        return run_on(options, cell, place, name)
     namespace = {} if place.namespace is None else place.namespace
     packed = pack_cell(cell, namespace, name=name, first_line=2, push=options.push)
     place.warm_up()
-    spec = make_spec(packed, options, place.client.nodes())
-    if packed.warning:
-        sys.stderr.write(f"{packed.warning}; see what and why with --dry-run\n")
+    nodes = place.client.nodes()
+    spec = make_spec(packed, replace(options, typed=shlex.join(tokens)), nodes)
+    warn(packed, spec, nodes)
     if options.dry_run:
         return plan(place.client, packed, spec)
     job = send(place.client, packed, spec)
     if options.detach:
         return place.handle(job)
-    return place.follow(job, on_interrupt=options.on_interrupt)
+    return place.follow(job, on_interrupt=options.on_interrupt, view=options.view)

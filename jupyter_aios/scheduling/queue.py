@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_aios.allocation.greedy import allocate, placeable
 from jupyter_aios.allocation.problem import Claim, Gang, Problem
-from jupyter_aios.core.entities import Allocation, Job, JobId, Node, Resources
+from jupyter_aios.core.entities import MAX_VIRTUAL_NODES, Allocation, Job, JobId, Node, Resources
 from jupyter_aios.core.units import MILLI, format_bytes, format_milli
 from jupyter_aios.errors import AiosError, CapacityError, InputError
 
@@ -107,7 +107,7 @@ def _too_many(spec: JobSpec, usable: Sequence[Node]) -> CapacityError:
     exist = "exists" if len(usable) == 1 else "exist"
     hints = [f"ask for --nodes {len(usable)}"] if usable else []
     if not usable or any(node.is_virtual for node in usable):
-        hints.append(f"restart the controller with AIOS_VIRTUAL_NODES={spec.nodes}")
+        hints += _divided(spec.nodes)
     return CapacityError(
         f"--nodes {spec.nodes} wanted, {_count(len(usable), 'node')} {exist}",
         hint=", or ".join(hints),
@@ -135,8 +135,15 @@ def _too_large(spec: JobSpec, usable: Sequence[Node]) -> CapacityError:
         short.append(f"no {spec.nodes} nodes have {_demand(demand)} each")
     if len(usable) > spec.nodes and any(node.is_virtual for node in usable):
         # Fewer shares of the same machine are larger ones.
-        hints.append(f"restart the controller with AIOS_VIRTUAL_NODES={spec.nodes}")
+        hints += _divided(spec.nodes)
     return CapacityError("; ".join(short), hint=", or ".join(hints))
+
+
+def _divided(count: int) -> list[str]:
+    """Return how to have so many virtual nodes, where a machine may be divided so."""
+    if count > MAX_VIRTUAL_NODES:
+        return []
+    return [f"set AIOS_VIRTUAL_NODES={count} and type %aios restart"]
 
 
 def _typable(what: str, amount: int) -> str:

@@ -17,6 +17,7 @@ from jupyter_aios.core.events import (
     output_stream,
 )
 from jupyter_aios.core.ports import AttemptPhase, AttemptStatus, LaunchPlan, Outcome, Result
+from jupyter_aios.testing.cells import FakeCells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,6 +42,7 @@ class FakeAttempt:
         self.stop_reason: StopReason | None = None
         self.script: Iterator[float] | None = None
         self.due = now
+        self.cells = FakeCells(self)
         self.tell(state="started", start="warm", resumed_step=None)
 
     @property
@@ -104,6 +106,10 @@ class FakeAttempt:
             self.stop_at = self.now + (KILL_AFTER_S if self.ignores_signals else 0.0)
             self.stop_reason = reason
 
+    def be_kept(self, names: tuple[str, ...]) -> None:
+        """Have done with the code, and wait for cells; the ranks have variables of these names."""
+        self.cells.begin(names)
+
     def go_on(self, until: float) -> None:
         """Let time pass: the script goes on, a stop or the time limit ends it."""
         while self.status.phase is not AttemptPhase.ENDED:
@@ -122,6 +128,10 @@ class FakeAttempt:
             yield since + limit, lambda: self.order_stop(StopReason.TIMEOUT)
         if self.script is not None:
             yield self.due, self._play
+        if self.cells.release_at is not None:
+            yield self.cells.release_at, self.cells.release
+        if self.cells.waiting:
+            yield self.now, self.cells.play
 
     def _end_stopped(self) -> None:
         code = KILLED if self.ignores_signals else INTERRUPTED

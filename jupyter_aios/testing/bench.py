@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.controller.blobs import FileBlobs, blob_id
+from jupyter_aios.core.cells import Cell
 from jupyter_aios.core.entities import (
     Allocation,
     Code,
@@ -32,7 +33,7 @@ from jupyter_aios.core.states import JobState
 from jupyter_aios.testing.programs import ORIGIN, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from jupyter_aios.core.events import Event
@@ -97,6 +98,27 @@ class Bench:
             submitted_at=0.0,
             attempt=1,
         )
+
+    def cell(self, source: str, ranks: Sequence[int], **changes: Any) -> Cell:  # noqa: ANN401
+        """Return a new cell for kept ranks."""
+        content = source.encode()
+        self.blobs.put(blob_id(content), [content])
+        file = SourceFile("001-cell.py", blob_id(content), ORIGIN)
+        code = Code(CodeKind.CELL, (file,))
+        fields: dict[str, Any] = {"id": secrets.token_hex(8), **changes}
+        return Cell(code=code, ranks=tuple(ranks), **fields)
+
+    def told(self, ref: AttemptRef, number: int) -> dict[int, str]:
+        """Return how each rank ended a cell, for those with which it is over."""
+        states, over = {}, set()
+        for event in self.events(ref):
+            data = event.data or {}
+            if event.kind is EventKind.CELL and data["number"] == number:
+                if data["state"] == "over":
+                    over.add(data["rank"])
+                elif event.rank is not None:
+                    states[event.rank] = data["state"]
+        return {rank: states[rank] for rank in sorted(over)}
 
     def places(self, program: Program) -> Allocation:
         """Return the engine's first nodes, a task on each, without GPUs."""

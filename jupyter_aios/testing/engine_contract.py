@@ -23,14 +23,17 @@ from jupyter_aios.core.entities import (
     StopReason,
 )
 from jupyter_aios.core.events import EventKind
-from jupyter_aios.core.ports import AttemptPhase, AttemptRef, Outcome
-from jupyter_aios.errors import InputError, UnknownNameError
+from jupyter_aios.core.ports import AttemptPhase, AttemptRef, CellRef, Outcome
+from jupyter_aios.errors import InputError, StateError, UnknownNameError
 from jupyter_aios.testing.bench import EVERYTHING, JOB_VARIABLES, Bench
 from jupyter_aios.testing.programs import (
     ANSWER,
     BRIEF,
     ENVIRONMENT_MARK,
     EXITS_WITH_THREE,
+    KEPT,
+    KEPT_CELL,
+    KEPT_LOOP,
     KILLED,
     ORIGIN,
     PATIENT,
@@ -371,6 +374,56 @@ class EngineContract:
         bench.ended(bench.launch(BRIEF))
         assert bench.engine.status(ref) == before
         assert [bench.text(ref, rank) for rank in range(2)] == ["ready\n"] * 2
+
+    # ------------------------------------------------------------ ranks that are kept
+
+    def test_kept_ranks_run_cells_one_after_the_other_with_their_variables(
+        self, bench: Bench, reopened: Engine
+    ) -> None:
+        ref = bench.launch(KEPT)
+        bench.until("the ranks are idle", lambda: bench.engine.status(ref).is_idle)
+        cells = [bench.cell(KEPT_CELL, [0, 1], pull=("answer",)), bench.cell(KEPT_CELL, [1])]
+        first, second = (bench.engine.run_cell(ref, cell) for cell in cells)
+        assert (first.number, second.number) == (1, 2)
+        assert bench.engine.run_cell(ref, cells[0]) == first
+        # The second cell does not wait for the first one's other rank.
+        bench.until("the second is over", lambda: len(bench.told(ref, 2)) == 1)
+        bench.until("the first is over", lambda: len(bench.told(ref, 1)) == len(cells[0].ranks))
+        assert bench.told(ref, 1) == {0: "done", 1: "done"}
+        assert bench.told(ref, 2) == {1: "done"}
+        after = bench.engine.read(ref.job_id, first.cursor, EVERYTHING).events
+        numbers = [e.data["number"] for e in after if e.kind is EventKind.CELL and e.data]
+        assert set(numbers) == {1, 2}
+        kept = reopened.kept(ref)
+        assert kept.under_way == ()
+        assert all("answer" in names for names in kept.names)
+        for rank in (0, 1):
+            (result,) = reopened.results(CellRef(ref, 1, rank))
+            content = reopened.result_path(CellRef(ref, 1, rank), "answer").read_bytes()
+            assert len(content) == result.size_bytes
+            assert pickle.loads(content) == 43  # noqa: S301 - of this test's own program
+
+    def test_an_interrupt_ends_a_cell_and_not_its_ranks(self, bench: Bench) -> None:
+        ref = bench.launch(KEPT)
+        bench.until("the ranks are idle", lambda: bench.engine.status(ref).is_idle)
+        looping = bench.engine.run_cell(ref, bench.cell(KEPT_LOOP, [0, 1])).number
+        bench.engine.interrupt_cell(ref, looping)
+        next_one = bench.engine.run_cell(ref, bench.cell(KEPT_CELL, [0, 1])).number
+        bench.until("the next cell is over", lambda: len(bench.told(ref, next_one)) == 2)
+        assert bench.told(ref, looping) == {0: "interrupted", 1: "interrupted"}
+        assert bench.told(ref, next_one) == {0: "done", 1: "done"}
+        bench.engine.interrupt_cell(ref, looping)
+        with pytest.raises(UnknownNameError):
+            bench.engine.interrupt_cell(ref, 99)
+
+    def test_idle_ranks_are_released_and_take_no_cell_any_more(self, bench: Bench) -> None:
+        ref = bench.launch(KEPT, keep_idle_s=0.2)
+        status = bench.ended(ref)
+        assert status.outcome is Outcome.SUCCEEDED
+        assert [e.code for e in status.exits] == [0, 0]
+        assert not status.is_idle
+        with pytest.raises(StateError):
+            bench.engine.run_cell(ref, bench.cell(KEPT_CELL, [0]))
 
     # ------------------------------------------------------------ another engine object
 

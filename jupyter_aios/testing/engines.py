@@ -28,6 +28,7 @@ from jupyter_aios.core.ports import (
     AttemptPhase,
     AttemptRef,
     AttemptStatus,
+    CellRef,
     EventBatch,
     LaunchPlan,
     Outcome,
@@ -41,6 +42,7 @@ from jupyter_aios.testing.attempts import FakeAttempt, Script
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.entities import Allocation, Job
     from jupyter_aios.errors import AiosError
 
@@ -158,6 +160,7 @@ class FakeEngine:
             start_deadline_s=spec.start_deadline_s,
             teardown_deadline_s=spec.teardown_deadline_s,
             stall_after_s=spec.stall_after_s,
+            keep_idle_s=spec.keep_idle_s,
         )
 
     def launch(self, plan: LaunchPlan) -> str:
@@ -220,18 +223,37 @@ class FakeEngine:
             after[event.stream] = end
         return EventBatch(tuple(taken), after)
 
-    def results(self, ref: AttemptRef) -> tuple[Result, ...]:
-        """Return what the attempt left for `pull`."""
+    def run_cell(self, ref: AttemptRef, cell: Cell) -> CellTicket:
+        """Order a cell; a script, or whoever drives the attempt, runs it."""
+        with self.machine.lock:
+            return self.attempt(ref).cells.order(cell)
+
+    def interrupt_cell(self, ref: AttemptRef, number: int) -> None:
+        """Order an interrupt; it is done as time passes."""
+        with self.machine.lock:
+            self.attempt(ref).cells.interrupt(number)
+
+    def kept(self, ref: AttemptRef) -> KeptStatus:
+        """Return what the ranks have and are at."""
+        with self.machine.lock:
+            return self.attempt(ref).cells.status()
+
+    def results(self, ref: AttemptRef | CellRef) -> tuple[Result, ...]:
+        """Return what the attempt, or one rank in one cell, left for `pull`."""
+        if isinstance(ref, CellRef):
+            return self.attempt(ref.attempt).cells.results(ref)
         attempt = self.machine.claims.get(ref)
         return tuple(attempt.results.values()) if attempt else ()
 
-    def result_path(self, ref: AttemptRef, name: str) -> Path:
+    def result_path(self, ref: AttemptRef | CellRef, name: str) -> Path:
         """Return the file of one result."""
         left = {result.name: result for result in self.results(ref)}
         if name not in left:
             raise UnknownNameError.among("result", name, left)
         if left[name].error:
             raise InputError(f"{name}: {left[name].error}", hint="see --pull")
+        if isinstance(ref, CellRef):
+            return self.attempt(ref.attempt).cells.result_path(ref, name)
         return self.attempt(ref).result_path(name, left[name].kind)
 
     def warm(self, interpreter: str, environment: Mapping[str, str]) -> WarmStatus:

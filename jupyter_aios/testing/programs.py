@@ -109,4 +109,18 @@ while True:
 
 BRIEF = Program(name="brief", source='print("done")\n')
 
-PROGRAMS = (TOUR, EXITS_WITH_THREE, RAISES, KILLED, PATIENT, STUBBORN, BRIEF)
+KEPT = Program(
+    name="kept",
+    ranks_per_node=2,
+    spec={"keep_idle_s": 3.0},
+    source="answer = 42\n",
+)
+KEPT_CELL = "answer += 1\n"
+"""What the contract runs in the ranks of KEPT; it pulls `answer`."""
+KEPT_LOOP = """\
+import time
+while True:
+    time.sleep(0.01)
+"""
+
+PROGRAMS = (TOUR, EXITS_WITH_THREE, RAISES, KILLED, PATIENT, STUBBORN, BRIEF, KEPT)

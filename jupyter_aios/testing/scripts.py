@@ -77,6 +77,11 @@ def _brief(attempt: FakeAttempt) -> Iterator[float]:
     attempt.end(Outcome.SUCCEEDED)
 
 
+def _kept(attempt: FakeAttempt) -> Iterator[float]:
+    yield from _start(attempt)
+    attempt.be_kept(("answer",))
+
+
 def _start(attempt: FakeAttempt) -> Iterator[float]:
     yield _START_S
     attempt.advance(AttemptPhase.RUNNING)
@@ -98,4 +103,5 @@ SCRIPTS: Mapping[str, Script] = {
     programs.PATIENT.name: _patient,
     programs.STUBBORN.name: _stubborn,
     programs.BRIEF.name: _brief,
+    programs.KEPT.name: _kept,
 }

@@ -7,6 +7,7 @@ and what it knows stands in `agent.events`. When it is killed its ranks end with
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -14,7 +15,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.core.entities import Failure, Launcher, RankExit, StopReason
 from jupyter_aios.core.events import AGENT_STREAM, EventKind, event_stream
@@ -23,7 +24,10 @@ from jupyter_aios.core.units import format_duration
 from jupyter_aios.core.wire import from_plain
 from jupyter_aios.training import checkpoint
 from jupyter_aios.training.causes import exit_failure, likely_cause
-from jupyter_aios.training.journal import Journal, JournalReader, claim, read_json
+from jupyter_aios.training.curves.sameness import SameBatches
+from jupyter_aios.training.doctor.watching import Doctor
+from jupyter_aios.training.journal import Journal, JournalReader, claim, read_json, write_json
+from jupyter_aios.training.kept.watch import KeptWatch
 from jupyter_aios.training.outputs import Outputs
 from jupyter_aios.training.processes import identity_of, kill_members, oom_kills
 from jupyter_aios.training.ranks import ForkedRanks, Ranks, TorchrunRanks
@@ -73,7 +77,14 @@ class Agent:
         self.sent: set[int] = set()
         self.was_over_before_stop = False
         self.oom_before = oom_kills()
+        self.kept = (
+            None
+            if plan.keep_idle_s is None
+            else KeptWatch(folder, set(self.readers), plan.keep_idle_s, self.record)
+        )
         self.checkpoints = checkpoint.Keeper(folder, len(plan.ranks))
+        self.batches = SameBatches(len(plan.ranks))
+        self.doctor = Doctor(plan, folder, self.record)
 
     def notice(self, text: str) -> None:
         """Tell the person something."""
@@ -126,20 +137,29 @@ class Agent:
         for rank, reader in self.readers.items():
             for frame in reader.read():
                 self.moved_at = time.monotonic()
+                self.doctor.note(rank, frame, self.moved_at)
                 if frame.kind is EventKind.PHASE:
-                    data = frame.json()
-                    if data["phase"] == "started":
-                        self.started.add(rank)
-                    else:
-                        self.ending_since[rank] = self.moved_at
-                        self.ending_codes[rank] = data["code"]
+                    self._note_phase(rank, frame.json())
                 elif frame.kind is EventKind.ERROR:
                     # The first error is the cause; the others lost their peer.
                     if frame.at < self.failure_at:
                         self.failure_at = frame.at
                         self.failure = Failure(rank=rank, **frame.json())
+                elif frame.kind is EventKind.CELL and self.kept is not None:
+                    self.kept.note(rank, frame.json(), self.outputs)
                 elif frame.kind is EventKind.CHECKPOINT:
                     self.checkpoints.note(rank, frame.json()["step"])
+                elif frame.kind is EventKind.BATCHES:
+                    told = self.batches.note(rank, frame.json()["fingerprints"])
+                    if told:
+                        self.notice(told)
+
+    def _note_phase(self, rank: int, data: dict[str, Any]) -> None:
+        if data["phase"] == "started":
+            self.started.add(rank)
+        else:
+            self.ending_since[rank] = self.moved_at
+            self.ending_codes[rank] = data["code"]
 
     def _note_exits(self, ranks: Ranks) -> None:
         if self.stopped_for is not None:
@@ -150,6 +170,10 @@ class Agent:
             is_killed_by_others = code < 0 and -code not in self.sent
             if self.failure is None and code != 0:
                 self.failure = exit_failure(rank, code, self.oom_before)
+            elif self.failure is None and self.kept is not None and not self.kept.is_released:
+                # By os._exit(0), for example: nobody would ever answer its cells.
+                message = f"rank {rank} left while the ranks were kept"
+                self.failure = Failure(rank=rank, kind="Exit", message=message)
             elif is_killed_by_others and self.failure_at != -math.inf:
                 # Its peers may have complained of the lost connection before it was reaped.
                 self.failure = exit_failure(rank, code, self.oom_before)
@@ -157,6 +181,8 @@ class Agent:
 
     def _watch(self, ranks: Ranks, now: float) -> None:
         self._note_running()
+        if self.kept is not None:
+            self.kept.look(ranks, now)
         self._note_stall(now)
         self._kill_hung_exits(ranks, now)
         self._note_stop(now)
@@ -170,18 +196,24 @@ class Agent:
         if self.failure is not None and self.escalation is None:
             self.escalation = (now, list(COLLAPSE))
         self._escalate(ranks, now)
+        if self.is_running and self.escalation is None:
+            self.doctor.look(now, ranks.exits)
 
     def _note_stop(self, now: float) -> None:
         if self.stopped_for is not None:
             return
         limit = self.plan.timeout_s
-        if self.orders:
+        # Ranks that are kept see the order themselves, and may be faster than its signal.
+        if self.orders or (self.kept is not None and self.ending_since):
             self.orders.clear()
             self._stop_is_ordered()
         elif limit is not None and now - self.begun_at > limit:
             self.stopped_for = StopReason.TIMEOUT
+            with contextlib.suppress(OSError):  # for ranks that are kept, which look for it
+                write_json(self.folder / STOP_FILE, {"reason": self.stopped_for.value})
         if self.stopped_for is not None:
-            self.was_over_before_stop = len(self.ending_since) == len(self.readers)
+            were_done = self.kept is None or self.kept.is_released
+            self.was_over_before_stop = were_done and len(self.ending_since) == len(self.readers)
             self.escalation = (now, list(INTERRUPT))
 
     def _note_running(self) -> None:
@@ -191,6 +223,8 @@ class Agent:
 
     def _note_stall(self, now: float) -> None:
         self.moved_at = max(self.moved_at, self.outputs.moved_at)
+        if self.kept is not None and self.kept.is_idle:
+            self.moved_at = now  # nothing is asked of the ranks, so nothing has to move
         is_stalled = now - self.moved_at > self.plan.stall_after_s
         if is_stalled != self.is_stalled:
             self.is_stalled = is_stalled
@@ -244,6 +278,10 @@ class Agent:
             outcome, self.stopped_for = Outcome.SUCCEEDED, None
         else:
             outcome = Outcome.FAILED
+        if self.failure is not None:
+            ended = {rank for rank, code in self.ending_codes.items() if code == 0}
+            self.failure = self.doctor.explain(self.failure, ended)
+        self.doctor.close()
         self.tell(
             "ended",
             outcome=outcome.value,

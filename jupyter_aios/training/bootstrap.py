@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_aios.core.events import EventKind, event_stream
 from jupyter_aios.errors import AiosError, InputError
-from jupyter_aios.training import checkpoint, context, guards, loading, results
+from jupyter_aios.training import checkpoint, context, guards, loading, results, seeding
+from jupyter_aios.training.doctor import rank as doctor
 from jupyter_aios.training.journal import Journal
+from jupyter_aios.training.kept.serving import KeptRank
 
 if TYPE_CHECKING:
     import types
@@ -62,11 +64,13 @@ def main(
         _prepare(plan, rank_plan, rank)
         context.enter(rank)
         journal.record(EventKind.PHASE, phase="started", pid=os.getpid())
-        returned = loading.run(plan.code, Path(plan.folder), main_module)
+        returned = _run(plan, main_module)
         code = 0
         if rank_plan.rank == 0:
             _save_results(plan, folder, main_module, returned, rank)
         returned = None
+        if plan.keep_idle_s is not None:
+            _keep(plan, folder, main_module, rank)
     except SystemExit as stop:
         code = _exit_code(stop)
         if code == 0 and rank_plan.rank == 0:
@@ -74,11 +78,32 @@ def main(
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BaseException as error:  # noqa: BLE001 - whatever the person's code raised
-        _tell(error, plan.code, Path(plan.folder), journal)
+        journal.record(EventKind.ERROR, **_describe(error, plan.code, Path(plan.folder)))
     context.record_last_step()
     _warn_if_not_restored(rank)
     journal.record(EventKind.PHASE, phase="ending", code=code)
     _end(main_module, code)
+
+
+def _run(plan: LaunchPlan, main_module: types.ModuleType) -> Any:  # noqa: ANN401
+    try:
+        return loading.run(plan.code, Path(plan.folder), main_module)
+    except SystemExit as stop:
+        # Of ranks that are kept it ends the code, not the ranks.
+        if plan.keep_idle_s is None or stop.code not in (None, 0):
+            raise
+        return None
+
+
+def _keep(
+    plan: LaunchPlan, folder: Path, main_module: types.ModuleType, rank: context.RankContext
+) -> None:
+    shipped = frozenset(entry.name for entry in plan.code.manifest)
+    context.record_so_far()
+    KeptRank(folder, rank, main_module, shipped, _describe).serve()
+    if rank.rank == 0:
+        # What --pull keeps is what it is at the end.
+        _save_results(plan, folder, main_module, None, rank)
 
 
 def _exit_code(stop: SystemExit) -> int:
@@ -134,13 +159,15 @@ def _prepare_torch(
 
     # In a fork OMP_NUM_THREADS comes too late.
     torch.set_num_threads(rank_plan.threads)
-    # The zygote's generators would be the same in every rank of every job; a fresh process has
-    # a seed of its own. (Python's is reseeded at every fork.)
-    torch.default_generator.seed()
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
+    seeding.seed_generators(plan.seed, rank_plan.rank)
     guards.guide_backend(plan.backend, has_gpu=has_gpu, notice=rank.notice)
+    guards.explain_all_reduce()
     register_optimizer_step_post_hook(context.count_step)
+    rank.vitals = doctor.install(rank.attempt_folder, rank.rank, rank.world_size)
+    if plan.autolog:
+        from jupyter_aios.training.curves.installing import install
+
+        install(rank)
 
 
 def _stream(descriptor: int) -> io.TextIOWrapper:
@@ -163,16 +190,17 @@ def _save_results(
         results.save(folder, values, shipped, plan.pull_limit_bytes, rank.notice)
 
 
-def _tell(error: BaseException, code: Code, job_folder: Path, journal: Journal) -> None:
+def _describe(error: BaseException, code: Code, folder: Path) -> dict[str, str]:
+    """Return an error's kind, message and traceback as the person should see them."""
     message = str(error.message if isinstance(error, AiosError) else error) or "no message"
     if isinstance(error, AiosError) and error.hint:
         message += f"\nhint: {error.hint}"
     kind = type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in message or "allocate memory" in message:
         message += "\nhint: the rank ran out of memory: a smaller batch, or a larger --memory"
-    shown = loading.format_error(error, code, job_folder)
+    shown = loading.format_error(error, code, folder)
     # A frame has an end; a message of megabytes (a printed tensor) has its head and its tail.
-    journal.record(EventKind.ERROR, kind=kind, message=message[:4000], traceback=shown[-60000:])
+    return {"kind": kind, "message": message[:4000], "traceback": shown[-60000:]}
 
 
 def _warn_if_not_restored(rank: context.RankContext) -> None:

@@ -11,13 +11,15 @@ import os
 import random
 import sys
 import time
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.errors import InputError
 from jupyter_aios.training import checkpoint as checkpoints
+from jupyter_aios.training.doctor.vitals import VitalsWriter
 from jupyter_aios.training.journal import Journal
 
 if TYPE_CHECKING:
@@ -26,6 +28,19 @@ if TYPE_CHECKING:
 STEP_RECORD_S = 1.0
 """Between two records of the step counter at least: each of them wakes agent, controller and view,
 which on a machine with all cores in use is time taken from the ranks."""
+
+
+class CurveSource(Protocol):
+    """What sees the loop of a rank; see `curves`."""
+
+    def settle(self) -> None:
+        """Count a step that nobody told of."""
+
+    def flush(self, *, is_last: bool = False) -> None:
+        """Write what there is; of code that is over, all of it."""
+
+    def finish(self) -> None:
+        """Write everything, at the end of the code."""
 
 
 @dataclass
@@ -41,12 +56,27 @@ class RankContext:
     step_recorded_at: float = -math.inf
     has_restored: bool = False
     told: set[str] = field(default_factory=set)
+    has_logged: bool = False
+    capture: CurveSource | None = None
+    """What sees the loop, unless the job was submitted with --no-autolog."""
+    may_be_traced: bool = True
+    """False as long as it is known that nothing is compiled."""
+    recorded_step: int = 0
+    round: set[weakref.ref[Any]] = field(default_factory=set)
+    """The optimizers that have stepped since the counter did."""
+    vitals: VitalsWriter | None = None
+    """Where the hang doctor sees the step; None where it cannot."""
 
     def notice(self, text: str) -> None:
         """Tell the person something, once."""
         if text not in self.told:
             self.told.add(text)
             self.journal.record(EventKind.NOTICE, text=text)
+
+    def notice_once(self, text: str) -> None:
+        """Tell the person, once, what holds for all ranks alike."""
+        if self.rank == 0:
+            self.notice(text)
 
 
 _current: RankContext | None = None
@@ -56,24 +86,64 @@ def enter(context: RankContext) -> None:
     """Make this process the rank that `context` describes."""
     global _current  # noqa: PLW0603 - a process is one rank, and user code has no handle to pass
     _current = context
+    # A child that the code forks (a DataLoader's worker) is no rank: the file has one writer.
+    os.register_at_fork(after_in_child=_leave)
 
 
-def count_step(*_: object) -> None:
-    """Count an optimizer step; registered as a hook on every optimizer."""
+def _leave() -> None:
+    global _current  # noqa: PLW0603 - see above
+    _current = None
+
+
+def count_step(optimizer: object, *_: object) -> None:
+    """Count an optimizer step; registered as a hook on every optimizer.
+
+    The step is how often the optimizers have come round: the two of a GAN make one step together,
+    and of optimizers that step at different paces the most diligent counts.
+    """
     context = _current
     if context is None:
         return
+    if context.may_be_traced and sys.modules["torch"].compiler.is_compiling():
+        return
+    mark = weakref.ref(optimizer)
+    if context.round and mark not in context.round:
+        context.round.add(mark)
+        return
+    context.round.clear()
+    context.round.add(mark)
     context.step += 1
-    now = time.monotonic()
-    if now - context.step_recorded_at >= STEP_RECORD_S:
-        context.step_recorded_at = now
+    if context.vitals is not None:
+        context.vitals.count_step(context.step)
+    if time.monotonic() - context.step_recorded_at >= STEP_RECORD_S:
+        record_step(context)
+
+
+def record_step(context: RankContext) -> None:
+    """Record the step counter, if it has moved since."""
+    context.step_recorded_at = time.monotonic()
+    if context.step != context.recorded_step:
+        context.recorded_step = context.step
         context.journal.record(EventKind.STEP, step=context.step)
 
 
+def record_so_far() -> None:
+    """Record the curves and the step counter between two cells of kept ranks: more may come."""
+    if _current is None:
+        return
+    if _current.capture is not None:
+        _current.capture.flush(is_last=True)
+    record_step(_current)
+
+
 def record_last_step() -> None:
-    """Record the step counter as it is at the end, whatever was left out for its cost."""
-    if _current is not None and _current.step:
-        _current.journal.record(EventKind.STEP, step=_current.step)
+    """Record the curves and the step counter as they are, whatever was left out for its cost."""
+    if _current is None:
+        return
+    if _current.capture is not None:
+        _current.capture.finish()
+    if _current.step:
+        record_step(_current)
 
 
 def log(step: int | None = None, **metrics: Any) -> None:  # noqa: ANN401 - whatever float() takes
@@ -98,6 +168,9 @@ def log(step: int | None = None, **metrics: Any) -> None:  # noqa: ANN401 - what
         # JSON has no infinities; a diverged loss is exactly what a person wants to see.
         numbers[name] = number if math.isfinite(number) else str(number)
     if _current is not None:
+        _current.has_logged = True
+        if _current.capture is not None:
+            _current.capture.settle()
         at_step = _current.step if step is None else int(step)
         _current.journal.record(EventKind.METRICS, step=at_step, metrics=numbers)
 

@@ -64,6 +64,46 @@ def guide_backend(backend: Backend, *, has_gpu: bool, notice: Callable[[str], No
         setattr(module, original.__name__, init_process_group)
 
 
+def explain_all_reduce() -> None:
+    """Let `dist.all_reduce(model.parameters())` fail with the two ways that do what is meant.
+
+    The library would complain of a type. A sum of weights after the update is not what is meant
+    either: gradients are averaged, before it.
+    """
+    import torch
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return
+    original = dist.all_reduce
+
+    @functools.wraps(original)
+    def all_reduce(tensor: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        if not torch.compiler.is_compiling() and not isinstance(tensor, torch.Tensor):
+            msg = (
+                f"dist.all_reduce takes one tensor and sums it over the ranks, not {_kind(tensor)}"
+            )
+            raise InputError(
+                msg,
+                hint="to train one model on all ranks, wrap it before the loop:\n"
+                "    model = torch.nn.parallel.DistributedDataParallel(model)\n"
+                "or average the gradients between backward() and optimizer.step():\n"
+                "    for p in model.parameters():\n"
+                "        dist.all_reduce(p.grad)\n"
+                "        p.grad /= dist.get_world_size()",
+            )
+        return original(tensor, *args, **kwargs)
+
+    for module in (dist, dist.distributed_c10d):
+        setattr(module, original.__name__, all_reduce)
+
+
+def _kind(value: object) -> str:
+    """Return what a value is, with its length where it has one."""
+    many = f" of {len(value)}" if isinstance(value, (list, tuple, dict)) else ""
+    return f"a {type(value).__name__}{many}"
+
+
 def limit_memory(limit_bytes: int) -> None:
     """Make allocations beyond `--memory` fail with an error that names them.
 

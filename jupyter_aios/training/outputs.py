@@ -11,7 +11,9 @@ import contextlib
 import fcntl
 import os
 import selectors
+import termios
 import time
+from array import array
 from typing import TYPE_CHECKING
 
 from jupyter_aios.core.events import EventKind, output_stream
@@ -176,6 +178,18 @@ class Outputs:
             if not key.data.read():
                 self._selector.unregister(key.fd)
                 key.data.close()
+
+    def settle(self, rank: int) -> int:
+        """Take all that `rank` has written so far; return where its next output will stand."""
+        channels = [key.data for key in self._selector.get_map().values()]
+        for channel in (one for one in channels if one.output.rank == rank):
+            waiting = array("i", [0])
+            fcntl.ioctl(channel.fd, termios.FIONREAD, waiting)
+            # Only what is there now: somebody may go on writing for ever.
+            for _ in range(0, waiting[0], _READ_BYTES):
+                channel.read()
+        output = self._outputs.get(rank)
+        return 0 if output is None else output.journal.size
 
     def drain(self) -> None:
         """Take the rest when all ranks have ended, and close the files."""

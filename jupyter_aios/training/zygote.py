@@ -31,6 +31,7 @@ PRELOADED = (
     "numpy",
     # The first optimizer step imports this: 823 modules, 2 s.
     "torch._dynamo",
+    "jupyter_aios.training.curves.installing",
 )
 
 
@@ -49,7 +50,9 @@ def site_stamp(paths: list[str]) -> str:
         ]
     # In a checkout our own modules change without an installation.
     own = Path(__file__).parents[1]
-    for room in (own, own / "core", own / "training", own / "training" / "packing"):
+    training = own / "training"
+    rooms = (training, *(entry for entry in training.iterdir() if entry.is_dir()))
+    for room in (own, own / "core", *rooms):
         marks += [f"{module} {module.stat().st_mtime_ns}" for module in room.glob("*.py")]
     return "\n".join(sorted(marks))
 

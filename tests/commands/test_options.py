@@ -26,18 +26,21 @@ def test_everything_can_be_said_on_the_line_and_in_python() -> None:
         "--push", "a,b", "--push", "c", "--pull=model", "--max-restarts", "2", "--timeout", "30min",
         "--detach", "--dry-run", "--on-interrupt", "detach", "--priority", "-5", "--cpus", "0.5",
         "--gpus", "8", "--memory", "4GiB", "--pull-limit", "1GiB", "--log-limit", "1MiB",
+        "--seed", "7", "--no-autolog",
     )  # fmt: skip
     assert typed == TrainOptions(
         nodes=2, ranks_per_node=8, backend=Backend.GLOO, launcher=Launcher.TORCHRUN, name="mnist",
         push=("a", "b", "c"), pull=("model",), max_restarts=2, timeout_s=1800, detach=True,
         dry_run=True, on_interrupt="detach", priority=-5, cpu_milli=500, gpu_milli=8000,
-        memory_bytes=2**32, pull_limit_bytes=2**30, log_limit_bytes=2**20,
+        memory_bytes=2**32, pull_limit_bytes=2**30, log_limit_bytes=2**20, seed=7,
+        autolog=False,
     )  # fmt: skip
     assert typed == read_options({
         "nodes": 2, "nproc_per_node": 8, "backend": Backend.GLOO, "launcher": "torchrun",
         "name": "mnist", "push": ["a", "b", "c"], "pull": "model", "max_restarts": 2,
         "timeout": 1800, "detach": True, "dry_run": True, "on_interrupt": "detach", "priority": -5,
         "cpus": 0.5, "gpus": 8, "memory": 2**32, "pull_limit": "1GiB", "log_limit": "1MiB",
+        "seed": 7, "autolog": False,
     })  # fmt: skip
 
 
@@ -52,6 +55,7 @@ def test_everything_can_be_said_on_the_line_and_in_python() -> None:
         (["--backend", "mpi"], "--backend mpi: one of auto, nccl, gloo"),
         (["--launcher", "ssh"], "--launcher ssh: one of warm, torchrun"),
         (["--on-interrupt", "x"], "--on-interrupt x: one of cancel, detach"),
+        (["--seed", "-1"], "--seed -1: 0 to 4294967295"),
         (["--max-restarts", "-1"], "--max-restarts -1: 0 or more"),
         (["--memory", "lots"], "--memory lots: 'lots' is not an amount of memory"),
         (["--timeout", "soon"], "--timeout soon: 'soon' is not a duration"),

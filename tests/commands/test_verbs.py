@@ -55,9 +55,8 @@ def said(line: str, where: Place) -> str:
 # -------------------------------------------------------------------------------------- looking
 
 
-def test_no_verb_is_the_status_and_warms_up_once() -> None:
+def test_the_status_is_the_whole_at_a_glance_and_warms_up_once() -> None:
     here = place(jobs_here=[job(nodes=2), DONE])
-    assert said("", here) == said("status", here)
     assert "jobs        1 running, 2 waiting" in said("status", here)
     assert "mnist  running  2" in said("status", here)
     assert [what for what in here.client.asked if what[0] == "warm"] == here.client.asked[:1]

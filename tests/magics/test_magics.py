@@ -62,7 +62,8 @@ def fake(notebook: Notebook) -> FakeClient:
 
 
 def test_loading_and_the_first_verb_bring_in_nothing_heavy(aios_home: Path, tmp_path: Path) -> None:
-    code = _FRESH.format(cells=["%load_ext jupyter_aios", "%aios", "%aios jobs"], heavy=HEAVY)
+    cells = ["%load_ext jupyter_aios", "%aios", "%aios status", "%aios jobs"]
+    code = _FRESH.format(cells=cells, heavy=HEAVY)
     import os
 
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path), "AIOS_HOME": str(aios_home)}
@@ -71,6 +72,7 @@ def test_loading_and_the_first_verb_bring_in_nothing_heavy(aios_home: Path, tmp_
         check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "virtual nodes free" in done.stdout
     assert "jobs        0 running, 0 waiting" in done.stdout
 
 
@@ -147,7 +149,7 @@ def test_bad_input_starts_nothing(here: Notebook, cell: str, message: str) -> No
         ("%aios logs mnist --r", {"--rank"}),
         ("%aios jobs --state fa", {"failed"}),
         ("%%aios_train --backend g", {"gloo"}),
-        ("%%aios_train --nodes 2 --on", {"--on-interrupt"}),
+        ("%%aios_train --nodes 2 --on", {"--on", "--on-interrupt"}),
         ("%%aios_train --push learning_", {"learning_rate"}),
     ],
 )

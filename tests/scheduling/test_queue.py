@@ -132,12 +132,12 @@ def test_a_job_of_another_engine_is_not_blocked() -> None:
         (
             {"nodes": 9},
             "--nodes 9 wanted, 4 nodes exist",
-            "ask for --nodes 4, or restart the controller with AIOS_VIRTUAL_NODES=9",
+            "ask for --nodes 4, or set AIOS_VIRTUAL_NODES=9 and type %aios restart",
         ),
         (
             {"nodes": 2, "resources": Resources(cpu_milli=900)},
             "0.9 CPUs per node wanted, the largest node has 0.5 CPUs",
-            "ask for --cpus 0.5 or less, or restart the controller with AIOS_VIRTUAL_NODES=2",
+            "ask for --cpus 0.5 or less, or set AIOS_VIRTUAL_NODES=2 and type %aios restart",
         ),
         (
             {"nodes": 4, "resources": Resources(memory_bytes=2**31, gpu_milli=1000)},

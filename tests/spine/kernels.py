@@ -131,7 +131,8 @@ class Kernel:
             ip=str(self.folder / "socket"),
             connection_file=str(self.folder / "connection.json"),
         )
-        self.manager.start_kernel(cwd=str(self.cwd))
+        # What is printed can be read here; the live view is looked at in a browser.
+        self.manager.start_kernel(cwd=str(self.cwd), env={**os.environ, "AIOS_VIEW": "text"})
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=_DEADLINE_S)

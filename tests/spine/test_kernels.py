@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.spine.kernels import Kernels
 
 # One worker: the file's tests share a home with its warm process.
-pytestmark = pytest.mark.xdist_group("kernels")
+pytestmark = [pytest.mark.xdist_group("kernels"), pytest.mark.usefixtures("shared_home")]
 
 EXECUTE = Path(__file__).parents[2] / "example_notebooks" / "execute.py"
 RANKS = range(4)
@@ -355,7 +355,10 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(client: Client, kernels: Ke
     kernel = kernels.start()
     kernel.run("rate = 0.5")
     plan = kernel.run("%%aios_train --nodes 2 --name planned --dry-run\nprint(rate)").result
-    assert plan.startswith("planned: 2 ranks, launcher warm, backend auto; nothing was started")
+    told = "launcher warm, backend auto (gloo); nothing was started"
+    assert plan.startswith(f"planned: 2 ranks, {told}")
+    assert re.search(r"^seed +[0-9]+$", plan, re.MULTILINE)
+    assert re.search(r"^versions +python .*torch ", plan, re.MULTILINE)
     assert "rank 1 on v1" in plan
     assert "WORLD_SIZE=2" in plan
     assert re.search(r"^rate +value", plan, re.MULTILINE)

@@ -340,6 +340,81 @@ def test_much_that_travels_is_warned_of(notebook: Notebook) -> None:
     assert packed.warning.startswith("65 MiB travel to the ranks; the largest: data (65 MiB)")
 
 
+# ------------------------------------------------------------- what would differ without a word
+
+
+def test_a_function_whose_decorator_keeps_state_travels_by_value(notebook: Notebook) -> None:
+    notebook.run(
+        "import functools\ndef count(h):\n    @functools.wraps(h)\n    def inner():\n"
+        "        inner.calls += 1\n    inner.calls = 0\n    return inner",
+        "@count\ndef f():\n    pass",
+        "f()",
+    )
+    packed = pack(notebook, "f(); print(f.calls)")
+    assert how(packed)["f"] == "value"
+    assert why(packed, "f") == "its decorator keeps state since Cell In[2]"
+    assert output_of(packed, notebook.folder / "rank") == "2"
+
+
+def test_an_object_of_a_class_that_was_defined_again_is_told(notebook: Notebook) -> None:
+    notebook.run("class A:\n    pass", "old, new = A(), A()", "class A:\n    pass", "new = A()")
+    assert pack(notebook, "new, A").notices == ()
+    (told,) = pack(notebook, "old").notices
+    assert told.startswith("old is an instance of an older A: ")
+
+
+def test_a_needed_function_with_a_line_of_ipython_is_refused(notebook: Notebook) -> None:
+    notebook.run("def f():\n    !ls", "def g():\n    try:\n        %pwd\n    except NameError: 0")
+    assert how(pack(notebook, "g()")) == {"g": "source"}
+    with pytest.raises(ShippingError, match=r"f \(function\).*line 2, is IPython's: !ls"):
+        pack(notebook, "f()")
+
+
+def test_what_was_set_in_a_library_travels_until_it_is_put_back(notebook: Notebook) -> None:
+    notebook.run("import math, textwrap\nbefore = math.gcd", "math.gcd = lambda *x: 40")
+    try:
+        packed = pack(notebook, "import math\nprint(math.gcd(1, 1))")
+    finally:
+        notebook.run("math.gcd = before")
+    assert why(packed, "math.gcd") == "set in Cell In[2], line 1"
+    assert output_of(packed, notebook.folder / "rank") == "40"
+    assert "math.gcd" not in how(pack(notebook, "math"))
+
+
+def test_views_that_overlap_share_on_the_other_side(notebook: Notebook) -> None:
+    notebook.run("import torch\nlarge = torch.zeros(1_000_000)\na, b = large[:10], large[5:]")
+    notebook.run("b = b[:10]")
+    packed = pack(notebook, "a[7] = 1\nprint(b.sum().item())")
+    assert sum(len(data) for data in packed.blobs.values()) < 10_000
+    assert output_of(packed, notebook.folder / "rank") == "1.0"
+
+
+def test_an_annotation_never_stands_in_the_way(notebook: Notebook) -> None:
+    notebook.run(
+        "from __future__ import annotations\nlock = __import__('threading').Lock()",
+        "class Locked:\n    def get(self):\n        return lock",
+        "def f(x: Locked = None):\n    return 3",
+    )
+    packed = pack(notebook, "print(f())")
+    assert how(packed) == {"f": "source"}
+    assert output_of(packed, notebook.folder / "rank") == "3"
+
+
+def test_a_started_worker_takes_a_lambda_and_does_not_run_the_cell_again(
+    notebook: Notebook,
+) -> None:
+    notebook.run("import multiprocessing\nclass Item:\n    x = 4")
+    cell = """
+    print("once")
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    worker = context.Process(target=lambda q: q.put(Item()), args=(queue,))
+    worker.start()
+    print(type(queue.get()) is Item)
+    """
+    assert shown(notebook, cell) == "once\nTrue"
+
+
 # ------------------------------------------------------------------------------------ bad input
 
 

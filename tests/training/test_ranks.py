@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from numpy.random import RandomState
 
 from jupyter_aios.core.entities import Backend, Launcher
 from jupyter_aios.core.events import EventKind
@@ -47,6 +52,33 @@ def test_ranks_do_not_share_a_random_generator(launchpad: Launchpad) -> None:
         ref = launchpad.run(f"import random, numpy, torch; print({source})", nodes=4)
         launchpad.wait(ref)
         assert len({launchpad.printed(ref, rank) for rank in range(4)}) == 4, source
+
+
+@pytest.mark.parametrize("launcher", list(Launcher))
+def test_a_rank_begins_with_the_seed_and_its_number(
+    launchpad: Launchpad, launcher: Launcher
+) -> None:
+    source = textwrap.dedent("""\
+        import random, numpy, torch
+        print([random.random(), numpy.random.rand(), torch.rand(1).item()])
+        print(list({"red", "green", "blue", "white", "black"}))
+    """)
+    ref = launchpad.run(source, nodes=2, seed=2**32 - 1, launcher=launcher)
+    assert launchpad.wait(ref).outcome is Outcome.SUCCEEDED
+    words = set()
+    for rank in range(2):
+        own = 2**32 - 1 + rank
+        random_numbers, some_words = launchpad.printed(ref, rank).splitlines()
+        first = torch.rand(1, generator=torch.Generator().manual_seed(own)).item()
+        drawn = [random.Random(own).random(), RandomState(own % 2**32).rand(), first]
+        assert json.loads(random_numbers) == drawn
+        words.add(some_words)
+    assert len(words) == 1
+    # As with any other hash, the order could be the same by chance; it is not, for these words.
+    fixed = {"PYTHONHASHSEED": "0"}
+    asked = [sys.executable, "-c", source.splitlines()[2]]
+    said = subprocess.run(asked, env=fixed, capture_output=True, text=True, check=True).stdout
+    assert words == {said.strip()}
 
 
 def test_a_rank_looks_like_a_program(launchpad: Launchpad) -> None:

@@ -209,6 +209,11 @@ def test_an_interrupt_cancels_and_shows_the_end() -> None:
     assert screen.is_closed
 
 
+def test_the_state_is_not_given_as_its_own_reason() -> None:
+    cancelled = replace(DONE, state=JobState.CANCELLED, reason="cancelled")
+    assert shown((RUNNING, []), (cancelled, [])).states[-1] == "mnist · cancelled · 10 s"
+
+
 def test_a_second_interrupt_does_not_wait() -> None:
     client = FakeClient(jobs_here=[RUNNING], replies=[KeyboardInterrupt(), KeyboardInterrupt()])
     with pytest.raises(FollowInterrupt, match="mnist is being cancelled"):

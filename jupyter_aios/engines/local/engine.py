@@ -14,6 +14,7 @@ from jupyter_aios.core.entities import Failure, JobId, Launcher, StopReason
 from jupyter_aios.core.ports import (
     AttemptRef,
     AttemptStatus,
+    CellRef,
     EventBatch,
     LaunchPlan,
     Result,
@@ -21,6 +22,7 @@ from jupyter_aios.core.ports import (
 )
 from jupyter_aios.core.submission import value_blobs
 from jupyter_aios.core.wire import from_plain, to_plain
+from jupyter_aios.engines.local import kept
 from jupyter_aios.engines.local.machine import virtual_nodes
 from jupyter_aios.engines.local.plans import plan_of
 from jupyter_aios.engines.local.reading import read
@@ -35,6 +37,7 @@ from jupyter_aios.training.processes import ProcessIdentity, send
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.entities import Allocation, Code, Job, Node
     from jupyter_aios.core.ports import BlobStore
 
@@ -145,18 +148,35 @@ class LocalEngine:
         """Return events of all attempts after `cursor`, oldest first within the batch."""
         return read(self._jobs, job_id, cursor, limit_bytes)
 
-    def results(self, ref: AttemptRef) -> tuple[Result, ...]:
-        """Return what the attempt left for `pull`."""
-        return results.load_index(self._attempt_folder(ref))
+    def run_cell(self, ref: AttemptRef, cell: Cell) -> CellTicket:
+        """Leave a cell for ranks that are kept."""
+        return kept.order_cell(self._attempt_folder(ref), cell, self._lay_out)
 
-    def result_path(self, ref: AttemptRef, name: str) -> Path:
+    def interrupt_cell(self, ref: AttemptRef, number: int) -> None:
+        """Leave the order to interrupt a cell."""
+        kept.interrupt(self._attempt_folder(ref), number)
+
+    def kept(self, ref: AttemptRef) -> KeptStatus:
+        """Return what kept ranks have and are at."""
+        return kept.kept_status(self._attempt_folder(ref))
+
+    def _result_folder(self, ref: AttemptRef | CellRef) -> Path:
+        if isinstance(ref, CellRef):
+            return kept.results_of(self._attempt_folder(ref.attempt), ref)
+        return self._attempt_folder(ref)
+
+    def results(self, ref: AttemptRef | CellRef) -> tuple[Result, ...]:
+        """Return what the attempt, or one rank in one cell, left for `pull`."""
+        return results.load_index(self._result_folder(ref))
+
+    def result_path(self, ref: AttemptRef | CellRef, name: str) -> Path:
         """Return the file of one result."""
         left = {result.name: result for result in self.results(ref)}
         if name not in left:
             raise UnknownNameError.among("result", name, left)
         if left[name].error:
             raise InputError(f"{name}: {left[name].error}", hint="see --pull and --pull-limit")
-        return self._attempt_folder(ref) / "results" / f"{name}.{left[name].kind}"
+        return self._result_folder(ref) / "results" / f"{name}.{left[name].kind}"
 
     def warm(self, interpreter: str, environment: Mapping[str, str]) -> WarmStatus:
         """Begin to warm up for launches with this interpreter."""

@@ -8,7 +8,7 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from jupyter_aios.core.entities import Device, Node, NodeId, Resources
+from jupyter_aios.core.entities import MAX_VIRTUAL_NODES, Device, Node, NodeId, Resources
 from jupyter_aios.core.units import MILLI
 from jupyter_aios.errors import InputError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_VIRTUAL_NODES = 4
-MOST_VIRTUAL_NODES = 64
 _MIB = 2**20
 
 
@@ -30,9 +29,9 @@ def virtual_nodes(environment: Mapping[str, str]) -> tuple[Node, ...]:
 
     """
     text = environment.get("AIOS_VIRTUAL_NODES", str(DEFAULT_VIRTUAL_NODES))
-    if not text.isdigit() or not 1 <= int(text) <= MOST_VIRTUAL_NODES:
+    if not text.isdigit() or not 1 <= int(text) <= MAX_VIRTUAL_NODES:
         msg = f"AIOS_VIRTUAL_NODES is {text!r}"
-        raise InputError(msg, hint=f"set a number from 1 to {MOST_VIRTUAL_NODES}")
+        raise InputError(msg, hint=f"set a number from 1 to {MAX_VIRTUAL_NODES}")
     count = int(text)
     cpu_milli = usable_cpus() * MILLI // count
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // count

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jupyter_aios.core.entities import Backend, Launcher
 from jupyter_aios.core.ports import LaunchPlan, RankPlan
 from jupyter_aios.engines.local.machine import usable_cpus
+from jupyter_aios.engines.local.warm import REPEATABLE
 from jupyter_aios.errors import InputError
 from jupyter_aios.training.processes import IS_LINUX, MARKER
 
@@ -93,6 +94,7 @@ def _rank_plans(job: Job, allocation: Allocation, attempt: int, folder: Path) ->
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
         # gloo would look the host's name up, and may find an address that is not up.
         "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        **REPEATABLE,
     }
     common = {name: value for name, value in defaults.items() if name not in own}
     for placement in allocation.placements:

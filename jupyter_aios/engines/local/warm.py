@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 IMPORT_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH_")
 """Variables that count when torch is imported; a fork cannot change them any more."""
+REPEATABLE = {"PYTHONHASHSEED": "0"}
+"""What ranks begin with where the person has not set it: the order of a set of words is part of a
+run that can be repeated."""
 MOST = 4
 """Warm processes at once; the one unused for longest gives way."""
 
@@ -188,7 +191,7 @@ class WarmPool:
             with theirs:
                 process = subprocess.Popen(
                     [key.interpreter, "-m", "jupyter_aios.training.zygote", str(theirs.fileno())],
-                    env=inherited | dict(key.environment),
+                    env=inherited | REPEATABLE | dict(key.environment),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -108,12 +108,15 @@ def _advance(status: AttemptStatus, frame: Frame) -> AttemptStatus:
         return replace(status, phase=AttemptPhase.RUNNING, running_since=frame.at)
     if state in ("stalled", "moving"):
         return replace(status, is_stalled=state == "stalled")
+    if state in ("idle", "busy"):
+        return replace(status, is_idle=state == "idle")
     stopped_for = data["stopped_for"]
     return replace(
         status,
         phase=AttemptPhase.ENDED,
         ended_at=frame.at,
         is_stalled=False,
+        is_idle=False,
         outcome=Outcome(data["outcome"]),
         stopped_for=None if stopped_for is None else StopReason(stopped_for),
         exits=from_plain(tuple[RankExit, ...], data["exits"]),

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 from jupyter_aios.core.entities import MIB, BlobId, Code, CodeKind, SourceFile
 from jupyter_aios.core.units import format_bytes
 from jupyter_aios.errors import InputError, ShippingError, UnknownNameError
+from jupyter_aios.training.loading import SOURCES
 from jupyter_aios.training.packing.cell import compile_cell, literal_backend, parse_cell
-from jupyter_aios.training.packing.names import unbound_names
+from jupyter_aios.training.packing.lookup import importable_from
+from jupyter_aios.training.packing.names import annotation_names, annotations_in, unbound_names
 from jupyter_aios.training.packing.pickling import pickled
-from jupyter_aios.training.packing.shipment import Shipment, importable_from
+from jupyter_aios.training.packing.shipment import Shipment
 from jupyter_aios.training.packing.sources import Sources
-from jupyter_aios.training.packing.staging import CycleError, cut, stage
+from jupyter_aios.training.packing.staging import CycleError, cut, names_to_define, stage
 
 if TYPE_CHECKING:
     import ast
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 WARN_BYTES = 64 * MIB
 ARGUMENTS = "__aios_arguments__"
@@ -40,6 +42,8 @@ class Packed:
     blobs: Mapping[BlobId, bytes]
     warning: str = ""
     """Not empty where much travels: how much, and what of it is large."""
+    notices: tuple[str, ...] = ()
+    """What may differ from what the person expects, each in a sentence."""
     literal_backend: tuple[str, int] | None = None
     """What the code itself hands to `init_process_group`, and in which line."""
 
@@ -61,6 +65,7 @@ def pack_cell(
     name: str = "Cell",
     first_line: int = 1,
     push: Sequence[str] = (),
+    theirs: Iterable[str] = (),
 ) -> Packed:
     """Return a cell with what it reads of the notebook's globals.
 
@@ -70,6 +75,7 @@ def pack_cell(
         name: what a traceback calls the cell: `Cell In[3]`.
         first_line: the number of the text's first line in the cell as people see it.
         push: names that travel whether the cell reads them or not.
+        theirs: names that the ranks have already; they travel only by `push`.
 
     Raises:
         InputError: the cell is not plain Python, or a pushed name does not exist.
@@ -87,11 +93,14 @@ def pack_cell(
             known = (key for key in namespace if not key.startswith("_"))
             raise UnknownNameError.among("variable", pushed, known)
     code, names = compile_cell(tree), unbound_names(tree)
+    types = annotation_names(*annotations_in(tree))
 
     def want(shipment: Shipment) -> None:
         for pushed in push:
             shipment.want(pushed, "--push")
         shipment.want_code(code, names, "the cell")
+        for mentioned in sorted(types):
+            shipment.want_annotation(mentioned, "the cell")
 
     lines = [*[""] * (first_line - 1), text.rstrip("\n"), ""]
     if first_line > 1 and namespace.get("annotations") is __future__.annotations:
@@ -99,8 +108,9 @@ def pack_cell(
     padded = "\n".join(lines)
     last = (padded, _slug(name), name, "")
     return _bundle(
-        CodeKind.CELL, namespace, want, push=push, last=last, tree=tree, first_line=first_line
-    )
+        CodeKind.CELL, namespace, want, push=push, last=last, tree=tree, first_line=first_line,
+        theirs=frozenset(theirs) - set(push),
+    )  # fmt: skip
 
 
 def pack_function(
@@ -167,14 +177,19 @@ def _bundle(
     function: str = "",
     tree: ast.AST | None = None,
     first_line: int = 1,
+    theirs: Iterable[str] = (),
 ) -> Packed:
     """Close the shipment, stage it, and make files and pickles of it."""
     sources = Sources(str(namespace.get("__file__") or ""))
     by_value: set[str] = set()
+    with_annotations = True
     while True:
-        shipment = Shipment(namespace, sources, by_value)
+        shipment = Shipment(namespace, sources, by_value, theirs, with_annotations=with_annotations)
         want(shipment)
         shipment.close()
+        if shipment.faults and with_annotations:
+            with_annotations = False  # what is only mentioned must not stand in the way
+            continue
         _check(shipment, push)
         try:
             pieces = stage(shipment)
@@ -203,11 +218,13 @@ def _bundle(
                 blob=blobs.add(cut(shipment, piece).encode()),
                 origin=label,
                 original=sources.original(piece.filename),
-                definitions=tuple(piece.names),
+                definitions=names_to_define(shipment, piece),
                 values=values,
             )
         )
     delivered = {name for piece in pieces for name in piece.values}
+    if texts := shipment.texts():
+        shipment.values[SOURCES] = texts
     values = deliver([name for name in shipment.values if name not in delivered])
     text, slug, origin, original = last
     path = f"{len(files) + 1:03d}-{slug}.py"
@@ -224,7 +241,8 @@ def _bundle(
     backend = literal_backend(tree) if tree is not None else None
     if backend is not None:
         backend = (backend[0], backend[1] + first_line - 1)
-    return Packed(code, blobs.bytes, _warning(shipment, blobs.bytes), backend)
+    warning = _warning(shipment, blobs.bytes)
+    return Packed(code, blobs.bytes, warning, tuple(shipment.notices), backend)
 
 
 def _check(shipment: Shipment, push: Sequence[str]) -> None:
@@ -232,7 +250,7 @@ def _check(shipment: Shipment, push: Sequence[str]) -> None:
         return
     told = []
     for name, fault in sorted(shipment.faults.items()):
-        kind = type(shipment.values[name]).__name__
+        kind = type(shipment.live[name]).__name__
         what = {ARGUMENTS: "the arguments", FUNCTION: "the function"}.get(name, f"{name} ({kind})")
         told.append(f"{what} cannot travel to the ranks: {fault}")
     is_pushed = any(name in push for name in shipment.faults)

@@ -33,13 +33,11 @@ def innermost(live: object) -> tuple[types.FunctionType | None, int]:
 # ---------------------------------------------------------------------------------- functions
 
 
-def function_difference(
-    function: types.FunctionType,
-    depth: int,
-    node: Function,
-    namespace: Mapping[str, object],
-) -> str:
-    """Return how a live function differs from its source, or nothing."""
+def function_difference(live: object, node: Function, namespace: Mapping[str, object]) -> str:
+    """Return how a live function, decorated or not, differs from its source, or nothing."""
+    function, depth = innermost(live)
+    if function is None:
+        return "it is no function any more"
     flags = function.__code__.co_flags & ANNOTATIONS
     if not any(same_code(function.__code__, code) for code in nested(compiled(node, flags=flags))):
         return "its code was changed"
@@ -47,7 +45,35 @@ def function_difference(
         return "it was wrapped"
     if not node.decorator_list and vars(function):
         return "attributes were set on it"
+    if _keeps_state(live, namespace):
+        return "its decorator keeps state"
     return _default_difference(function, node.args, namespace)
+
+
+def _keeps_state(live: object, namespace: Mapping[str, object]) -> bool:
+    """True where a decorator of the notebook has left more on a function than code.
+
+    Its source would run the decorator anew, and a counter would start at nothing. Decorators of
+    libraries are taken to be what they say: a cache may be empty again.
+    """
+    while isinstance(live, types.FunctionType) and "__wrapped__" in vars(live):
+        inner = vars(live)["__wrapped__"]
+        if live.__globals__ is namespace:
+            cells = [_content(cell) for cell in live.__closure__ or ()]
+            plain = (types.FunctionType, types.ModuleType, type)
+            if vars(live).keys() - getattr(inner, "__dict__", {}).keys() - {"__wrapped__"}:
+                return True
+            if not all(isinstance(content, plain) or content is live for content in cells):
+                return True
+        live = inner
+    return False
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not bound yet
+        return None
 
 
 def _default_difference(
@@ -150,6 +176,11 @@ def class_difference(
         return "its source cannot be cut out"
     written = nested(body)
     for attribute, value in vars(live).items():
+        if isinstance(value, functools.singledispatchmethod):
+            made = value.dispatcher.registry.values()
+            codes = [getattr(one, "__code__", None) for one in made]
+            if not all(code and any(same_code(code, other) for other in written) for code in codes):
+                return f"{attribute} was registered for more types"
         for function in functions_of(value):
             if function.__code__.co_filename != filename:
                 continue

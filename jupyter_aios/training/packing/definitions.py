@@ -18,13 +18,25 @@ from jupyter_aios.training.packing.comparison import (
     functions_of,
     innermost,
 )
-from jupyter_aios.training.packing.names import Definable, compiled, early_names, global_names
+from jupyter_aios.training.packing.names import (
+    Definable,
+    annotation_names,
+    annotations_in,
+    compiled,
+    early_names,
+    global_names,
+)
+from jupyter_aios.training.packing.reducers import is_generic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FunctionType
 
     from jupyter_aios.training.packing.sources import Sources
+
+
+_FOREIGN = "its globals are not the notebook's"
+"""As `%run script.py` leaves them behind: a copy of the script's."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,11 @@ class Definition:
     """Of the early names, those of base classes."""
     has_future_annotations: bool
 
+    @property
+    def annotations(self) -> frozenset[str]:
+        """Global names in its annotations, which `typing.get_type_hints` may look up."""
+        return annotation_names(*(one for node in self.nodes for one in annotations_in(node)))
+
 
 @dataclass(frozen=True)
 class Unmatched:
@@ -56,28 +73,27 @@ def find_definition(
 ) -> Definition | Unmatched:
     """Return the source of a function or class of `__main__`, or why it has none that matches."""
     name = str(getattr(live, "__qualname__", ""))
-    if "<lambda>" in name:
-        return Unmatched("a lambda has no definition to cut out")
-    if "." in name:
-        return Unmatched(f"made inside {name.partition('.')[0]}()")
+    if "." in name or "<" in name:
+        is_lambda = "<lambda>" in name
+        why = "a lambda has no definition to cut out" if is_lambda else ""
+        return Unmatched(why or f"made inside {name.partition('.')[0]}()")
     if isinstance(live, type):
         return _find_class(live, name, namespace, sources)
-    function, depth = innermost(live)
-    if function is None:
+    function, _ = innermost(live)
+    if function is None or type(live).__module__ == "__main__":
         return Unmatched(f"a {type(live).__name__} made by a decorator")
+    if is_generic(live):
+        return Unmatched("a generic function, with what is registered")
     if function.__globals__ is not namespace:
-        return Unmatched("its globals are not the notebook's")
-    return _find_function(function, depth, name, namespace, sources)
+        return Unmatched(_FOREIGN)
+    return _find_function(live, function, namespace, sources)
 
 
 def _find_function(
-    function: FunctionType,
-    depth: int,
-    name: str,
-    namespace: Mapping[str, object],
-    sources: Sources,
+    live: object, function: FunctionType, namespace: Mapping[str, object], sources: Sources
 ) -> Definition | Unmatched:
-    filename = function.__code__.co_filename
+    name = str(getattr(live, "__qualname__", ""))
+    filename = sources.place(function.__code__)
     label = sources.label(filename)
     nodes = _nodes(sources.tree(filename), name)
     if not nodes:
@@ -85,7 +101,7 @@ def _find_function(
     node = nodes[-1]
     if isinstance(node, ast.ClassDef):
         return Unmatched(f"{label} defines a class of its name")
-    why = function_difference(function, depth, node, namespace)
+    why = function_difference(live, node, namespace)
     if why:
         return Unmatched(f"{why} since {label}")
     future = bool(function.__code__.co_flags & ANNOTATIONS)
@@ -117,8 +133,11 @@ def _find_class(
     live: type, name: str, namespace: Mapping[str, object], sources: Sources
 ) -> Definition | Unmatched:
     functions = [f for value in vars(live).values() for f in functions_of(value)]
+    own = [f for f in functions if f.__module__ == "__main__"]
+    if any(f.__globals__ is not namespace for f in own):
+        return Unmatched(_FOREIGN)
     # A method's file first; a class without methods is looked for from the newest cell backwards.
-    files = [f.__code__.co_filename for f in functions if f.__qualname__.startswith(name + ".")]
+    files = [sources.place(f.__code__) for f in functions if f.__qualname__.startswith(name + ".")]
     why = "its source is not known"
     for filename in dict.fromkeys([*files, *sources.cells_newest_first()]):
         nodes = _nodes(sources.tree(filename), name)

@@ -18,7 +18,7 @@ _NAMES = frozenset({
 _PREFIXES = (
     "LC_", "XDG_", "PYTHON", "CUDA_", "NVIDIA_", "ROCM_", "HIP_", "NCCL_", "GLOO_", "TP_",
     "OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "NUMEXPR_", "TORCH_", "TORCHINDUCTOR_",
-    "PYTORCH_", "TRITON_", "AIOS_",
+    "PYTORCH_", "TRITON_", "KERAS_", "AIOS_",
 )  # fmt: skip
 _PROXIES = frozenset(["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY"])
 _LEFTOVERS = frozenset(

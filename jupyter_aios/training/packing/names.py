@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dis
 from types import CodeType
 from typing import TYPE_CHECKING
@@ -27,6 +28,31 @@ def global_names(code: CodeType) -> frozenset[str]:
 def dotted_names(code: CodeType) -> frozenset[str]:
     """Return every name and attribute that `code`, and all code inside it, mentions."""
     return frozenset(name for part in walk(code) for name in part.co_names)
+
+
+def annotation_names(*annotations: object) -> frozenset[str]:
+    """Return the names in annotations: in trees of code, and in texts that are read only later."""
+    found: set[str] = set()
+    for annotation in annotations:
+        if isinstance(annotation, str):
+            with contextlib.suppress(SyntaxError, ValueError):
+                found |= annotation_names(ast.parse(annotation, mode="eval"))
+        elif isinstance(annotation, ast.AST):
+            for node in ast.walk(annotation):
+                if isinstance(node, ast.Name):
+                    found.add(node.id)
+                elif isinstance(node, ast.Constant):
+                    found |= annotation_names(node.value)
+    return frozenset(found)
+
+
+def annotations_in(tree: ast.AST) -> Iterator[ast.expr]:
+    """Yield all annotations of variables, arguments and results in a tree."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.AnnAssign, ast.arg)) and node.annotation is not None:
+            yield node.annotation
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.returns is not None:
+            yield node.returns
 
 
 def early_names(code: CodeType) -> frozenset[str]:

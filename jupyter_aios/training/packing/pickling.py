@@ -12,12 +12,14 @@ import io
 import operator
 import pickle
 import sys
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import cloudpickle
 
-from jupyter_aios.training.packing.names import global_names
+from jupyter_aios.training.packing.names import annotation_names, global_names
+from jupyter_aios.training.packing.reducers import reduce_special
+from jupyter_aios.training.packing.tensors import Storages, lost_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,12 +31,23 @@ class References(Protocol):
     """What the pickler asks about objects that it meets."""
 
     namespace: Mapping[str, object]
+    storages: Storages | None
+    """Packs tensors; None: as multiprocessing does, in shared memory."""
 
     def reference(self, value: object) -> str:
         """Return the dotted name under which the rank's `__main__` has `value`, or nothing."""
 
     def want(self, name: str, reader: str) -> None:
         """Make the notebook's global `name`, which `reader` reads, travel too."""
+
+    def want_annotation(self, name: str, reader: str) -> None:
+        """Make a type travel that an annotation of `reader` only mentions."""
+
+    def written_in(self, code: CodeType) -> str:
+        """Return the file name under which the rank finds the source of `code`."""
+
+    def lose(self, what: str) -> None:
+        """Tell the person that `what` of the value does not travel."""
 
 
 class _Main:
@@ -51,12 +64,15 @@ class _MainGlobals(dict[str, object]):
         return vars, (_Main(),)
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no types
+    """Writes what `__main__` has as references to `__main__`, and asks `references` about it."""
+
     def __init__(self, file: Any, references: References) -> None:  # noqa: ANN401 - has write()
         super().__init__(file, protocol=PROTOCOL)
         self._references = references
 
     def reducer_override(self, obj: Any) -> Any:  # noqa: ANN401 - the interface of pickle
+        """Return how an object is taken apart, or NotImplemented for pickle's own way."""
         if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr, sys.stdin):
             # cloudpickle would send the contents of the file in its place.
             msg = f"it holds an open file ({getattr(obj, 'name', '')})"
@@ -64,8 +80,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
         name = self._references.reference(obj)
         if name:
             return operator.attrgetter(name), (_Main(),)
-        view = _shrunk(obj)
-        return super().reducer_override(obj) if view is None else view.__reduce_ex__(PROTOCOL)
+        if lost := lost_hooks(obj):
+            self._references.lose(lost)
+        if isinstance(obj, CodeType):
+            place = self._references.written_in(obj)
+            return self.dispatch_table[CodeType](obj.replace(co_filename=place))
+        special = reduce_special(obj)
+        if special is None and self._references.storages is not None:
+            special = self._references.storages.reduce(obj)
+        return super().reducer_override(obj) if special is None else special
 
     def _dynamic_function_reduce(self, func: FunctionType) -> tuple[Any, ...]:
         reduced: tuple[Any, ...] = super()._dynamic_function_reduce(func)
@@ -73,6 +96,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
             return reduced
         for name in sorted(global_names(func.__code__)):
             self._references.want(name, func.__qualname__)
+        for name in sorted(annotation_names(*func.__annotations__.values())):
+            self._references.want_annotation(name, func.__qualname__)
         rebuild, (code, _globals, *rest), (state, slots), *setters = reduced
         main_globals = _MainGlobals(__name__="__main__")
         return (
@@ -81,19 +106,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc] # cloudpickle has no 
             (state, slots | {"__globals__": {}}),
             *setters,
         )
-
-
-def _shrunk(obj: object) -> Any:  # noqa: ANN401 - a tensor, without importing torch
-    """Return a copy of a tensor that is a small view of a large one, which would all travel."""
-    torch = sys.modules.get("torch")
-    if torch is None or type(obj) is not getattr(torch, "Tensor", None):
-        return None
-    tensor: Any = obj
-    if tensor.layout != torch.strided or tensor.device.type == "meta" or not tensor.is_leaf:
-        return None
-    if tensor.untyped_storage().nbytes() <= 2 * tensor.numel() * tensor.element_size():
-        return None
-    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
 class _Counter:
@@ -111,14 +123,14 @@ class _Counter:
 def pickled_size(value: object, references: References) -> int:
     """Return the bytes of `value` alone; raises whatever its pickling raises."""
     counter = _Counter()
-    _Pickler(counter, references).dump(value)
+    Pickler(counter, references).dump(value)
     return counter.size_bytes
 
 
 def pickled(values: Mapping[str, object], references: References) -> bytes:
     """Return one pickle of all `values`: what they share, they share on the other side too."""
     buffer = io.BytesIO()
-    _Pickler(buffer, references).dump(dict(values))
+    Pickler(buffer, references).dump(dict(values))
     return buffer.getvalue()
 
 
@@ -127,6 +139,7 @@ class _Shipped:
 
     def __init__(self, names: frozenset[str]) -> None:
         self.namespace: Mapping[str, object] = {}  # functions keep their globals by value
+        self.storages: Storages | None = Storages()
         self._main = vars(sys.modules["__main__"])
         self._names = names
 
@@ -139,7 +152,15 @@ class _Shipped:
     def want(self, name: str, reader: str) -> None:
         """Nothing more travels back than the values that were asked for."""
 
+    want_annotation = want
+
+    def written_in(self, code: CodeType) -> str:
+        return code.co_filename
+
+    def lose(self, what: str) -> None:
+        """Hooks belong to the training that is over."""
+
 
 def dump_values(value: object, file: Any, shipped: frozenset[str]) -> None:  # noqa: ANN401
     """Pickle a rank's value for the notebook; what is `shipped` exists there under its name."""
-    _Pickler(file, _Shipped(shipped)).dump(value)
+    Pickler(file, _Shipped(shipped)).dump(value)

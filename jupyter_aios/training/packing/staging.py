@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from jupyter_aios.training.loading import FUTURE_ANNOTATIONS
+from jupyter_aios.training.packing.sources import cut_lines
+
 if TYPE_CHECKING:
     from jupyter_aios.training.packing.shipment import Shipment
-
-_FUTURE = "from __future__ import annotations"
 
 
 @dataclass
@@ -98,21 +99,21 @@ def _check_cycle(cycle: list[str], shipment: Shipment) -> None:
             raise CycleError(needed)
 
 
-def cut(shipment: Shipment, piece: Piece) -> str:
-    """Return the text of the piece's cell with all but its definitions blank: lines keep numbers.
+def names_to_define(shipment: Shipment, piece: Piece) -> tuple[str, ...]:
+    """Return what of the piece's text is to run, and whether under `from __future__`.
 
-    Where the cell ran under a `from __future__ import annotations` of an earlier cell, the first
-    line says so.
+    The text has no line for that: an earlier cell has said it for all cells after it.
     """
-    lines = shipment.sources.text(piece.filename).splitlines()
+    is_future = any(shipment.definitions[name].has_future_annotations for name in piece.names)
+    return (*piece.names, FUTURE_ANNOTATIONS) if is_future else tuple(piece.names)
+
+
+def cut(shipment: Shipment, piece: Piece) -> str:
+    """Return the text of the piece's cell, blank but for its definitions: lines keep numbers."""
     kept: set[int] = set()
     definitions = [shipment.definitions[name] for name in piece.names]
     for node in (node for definition in definitions for node in definition.nodes):
         first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
         kept |= set(range(first, (node.end_lineno or node.lineno) + 1))
-    text = [line if number in kept else "" for number, line in enumerate(lines, start=1)]
-    while text and not text[-1]:
-        text.pop()
-    if any(definition.has_future_annotations for definition in definitions):
-        text[:1] = [_FUTURE] if not text[0] else [_FUTURE, text[0]]
+    text = cut_lines(shipment.sources.text(piece.filename), kept)
     return "\n".join(text) + "\n"

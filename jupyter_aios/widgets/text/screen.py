@@ -144,12 +144,29 @@ def fitted(text: str, width: int) -> str:
     return text
 
 
+def kernel_shell() -> Any:  # noqa: ANN401 - IPython's shell
+    """Return the shell of the kernel that this process is, or None where it is none."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell if hasattr(shell, "kernel") else None
+
+
+def is_kernel_ending(within_s: float = 0.5) -> bool:
+    """Return whether the interrupt that just came was the first half of the kernel's end.
+
+    Jupyter interrupts a kernel before it asks it to restart or to shut down, and asks at once.
+    """
+    shell = kernel_shell()
+    end = time.monotonic() + within_s
+    while shell is not None and not shell.exit_now and time.monotonic() < end:
+        time.sleep(0.01)
+    return shell is not None and bool(shell.exit_now)
+
+
 def choose_screen(out: TextIO | None = None) -> Screen:
     """Return the screen for where this process shows things."""
     out = sys.stdout if out is None else out
-    ipython = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython else None
-    if shell is not None and hasattr(shell, "kernel"):
+    if kernel_shell() is not None:
         from IPython.display import display
 
         return NotebookScreen(display, out)

@@ -42,6 +42,8 @@ class Transcript:
     only_rank: int | None = None
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    is_idle: bool = False
+    """Whether the ranks are kept and have nothing to do."""
     _partial: dict[tuple[int, int | None, EventKind], str] = field(default_factory=dict)
     _attempt: int = 0
 
@@ -73,6 +75,10 @@ class Transcript:
         data = event.data or {}
         if event.kind is EventKind.NOTICE and self.only_rank is None:
             return [Notice(f"notice: {data.get('text', '')}")]
+        if event.kind is EventKind.AGENT and data.get("state") in {"idle", "busy", "ended"}:
+            self.is_idle = data["state"] == "idle"
+        if event.kind is EventKind.CELL:
+            return cell_lines(event) if self.only_rank in {None, event.rank} else []
         if event.kind in {EventKind.STEP, EventKind.METRICS}:
             self.step = max(self.step, int(data.get("step", 0)))
         if event.kind is EventKind.METRICS and event.rank in {0, None}:
@@ -96,6 +102,29 @@ class Transcript:
         lines = [self._prefixed(key[1], text) for key, text in self._partial.items()]
         self._partial.clear()
         return [line for line in lines if line.strip()]
+
+
+def cell_lines(event: Event) -> list[str]:
+    """Return how a cell went in a kept rank, where that is not silence: its value, or its fault."""
+    data = event.data or {}
+    if data.get("state") == "interrupted":
+        return [Notice(f"[{event.rank}] interrupted")]
+    if data.get("state") == "failed":
+        message = str(data.get("message", "")).partition("\n")[0]
+        return [Notice(f"[{event.rank}] {data.get('kind', 'error')}: {message}")]
+    return value_lines(event.rank or 0, str(data.get("value", "")))
+
+
+def value_lines(rank: int, value: str) -> list[str]:
+    """Return what a cell's last expression was in a rank, as a notebook shows it.
+
+    Example:
+        >>> value_lines(2, "[1, 2]")
+        ['Out[2]: [1, 2]']
+
+    """
+    text = f"Out[{rank}]: " + "\n" * ("\n" in value) + value
+    return [Notice(line) for line in text.split("\n")] if value else []
 
 
 def last_state(line: str) -> str:

@@ -222,7 +222,7 @@ class Sheet:
 
     def ready(self) -> None:
         """Wait until the notebook can be typed into."""
-        self.page.locator(".jp-NotebookPanel .jp-Cell .cm-content").first.wait_for()
+        self.page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").first.wait_for()
         self.page.locator("#main:not(.jp-mod-loading) .jp-Notebook-ExecutionIndicator").wait_for()
 
     def painted(self) -> None:

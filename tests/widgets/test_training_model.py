@@ -271,11 +271,14 @@ def test_notices_tracebacks_and_cells_are_lines_of_their_own_kind() -> None:
         told(EventKind.ERROR, 1, kind="ValueError", message="bad", traceback="Traceback\n  bad"),
         told(EventKind.CELL, 0, number=1, state="interrupted"),
     )
+    model.feed([output("before it\n", 1)])
+    model.finish()
     assert [(line.rank, line.kind, line.text) for line in model.snapshot(NOW).lines] == [
         (None, "note", "notice: gloo is used"),
+        (0, "note", "[0] interrupted"),
+        (1, "", "before it"),  # which the agent had still to read when the rank failed
         (1, "error", "Traceback"),
         (1, "error", "  bad"),
-        (0, "note", "[0] interrupted"),
     ]
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_aios.widgets.training.series import Points, Series
+from jupyter_aios.widgets.training.series import SPEED, Points, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SNAPSHOT_POINTS = 4000
 """Of a curve at most so many points go to a page at once; its extremes are among them."""
-_ORDER = {"loss": 0, "lr": 1, "samples/s": 2}
+_ORDER = {"loss": 0, "lr": 1, SPEED: 2}
 _LEARNING_RATES = ("learning_rate", "learning rate")
 _KERAS = "Keras"
 """What comes from Keras' logs has Keras' names; other inferred values are losses and rates."""
@@ -70,7 +70,7 @@ class Curves:
 
     def speed(self) -> float | None:
         """Return the samples per second of all ranks together."""
-        found = [s for s in self._series.values() if s.name == "samples/s"]
+        found = [s for s in self._series.values() if s.name == SPEED]
         return found[0].last_sum if found else None
 
     def news(self, now: float, limit: int, *, is_over: bool) -> list[Curve]:
@@ -105,7 +105,7 @@ class Curves:
 def _curve(key: int, series: Series, points: Points) -> Curve:
     is_thinned = len(series.steps) > SNAPSHOT_POINTS
     group = group_of(series)
-    return Curve(key, series.name, series.how, series.axis, group, points, is_thinned)
+    return Curve(key, series.label, series.how, series.axis, group, points, is_thinned)
 
 
 def group_of(series: Series) -> str:
@@ -119,7 +119,7 @@ def group_of(series: Series) -> str:
     name = series.name.lower()
     if name in _LEARNING_RATES or name.partition(" ")[0] == "lr":
         return "lr"
-    if name == "samples/s":
+    if name == SPEED:
         return name
     is_loss = "loss" in name or (series.how and not series.how.startswith(_KERAS))
     return "loss" if is_loss else series.name

@@ -222,7 +222,7 @@ class TrainingModel:
 
     def text(self, now: float, lines: int = 20) -> str:
         """Return the view as plain text: one line on how it stands, and the last lines."""
-        metrics = {s.name: last for s in self.curves.ordered() if (last := s.last) is not None}
+        metrics = {s.label: last for s in self.curves.ordered() if (last := s.last) is not None}
         status = status_line(self.job, now, self.step, metrics, "")
         return "\n".join([status, *self.tails.last(lines)])
 

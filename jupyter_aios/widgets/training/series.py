@@ -66,6 +66,9 @@ class Track:
         return Points(self.steps, self.values, self.values, self.values)
 
 
+SPEED = "samples/s"
+
+
 @dataclass
 class Series:
     """One metric; `how` says from what it was inferred, and is empty where somebody logged it."""
@@ -179,6 +182,11 @@ class Series:
         self._counts[at] += 1
         self._sums[at] += value
         self.means[at] = self._sums[at] / self._counts[at]
+
+    @property
+    def label(self) -> str:
+        """The name as people read it: what each rank does is not what all do together."""
+        return f"{self.name} per rank" if self.name == SPEED and self.ranks > 1 else self.name
 
     @property
     def last(self) -> float | None:

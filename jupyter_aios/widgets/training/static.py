@@ -65,7 +65,7 @@ def page(model: TrainingModel, now: float, place: str, png: str = "") -> str:
         told = f"as it was when this was saved; {head['attach']} shows how it goes on"
         parts.append(f'<div style="opacity:0.7"><em>{html.escape(told)}</em></div>')
     if png:
-        names = ", ".join(one.name for one in model.curves.ordered())
+        names = ", ".join(one.label for one in model.curves.ordered())
         parts.append(
             f'<img style="width:900px;max-width:100%;height:auto"'
             f' alt="curves: {html.escape(names)}" src="data:image/png;base64,{png}"/>'
@@ -103,7 +103,7 @@ def _draw(axes: Axes, members: list[Series], first_colour: int) -> None:
     for at, series in enumerate(members):
         points = series.points(_POINTS)
         colour = _COLOURS[(first_colour + at) % len(_COLOURS)]
-        label = f"≈ {series.name}" if series.how else series.name
+        label = f"≈ {series.label}" if series.how else series.label
         marker = "o" if len(points) == 1 else ""
         axes.plot(
             points.steps, points.means, color=colour, lw=1.3, marker=marker, ms=3, label=label

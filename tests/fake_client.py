@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.client import Client
+from jupyter_aios.commands.place import Place
 from jupyter_aios.core.entities import (
     Allocation,
     Job,
@@ -147,3 +148,15 @@ class FakeClient(Client):
         self, key: str, name: str, target: Path, *, cell: tuple[int, int] | None = None
     ) -> None:
         target.write_bytes(self.kept[name][1])
+
+
+@dataclass
+class FakePlace(Place):
+    """A place whose controller is a script."""
+
+    fake: FakeClient | None = None
+
+    @property
+    def client(self) -> FakeClient:
+        assert self.fake is not None
+        return self.fake

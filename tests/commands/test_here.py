@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.commands import tree
-from jupyter_aios.commands.place import Place
 from jupyter_aios.core.entities import JobId
 from jupyter_aios.core.states import JobState
-from tests.fake_client import FakeClient, job, node
+from tests.fake_client import FakeClient, FakePlace, job, node
 
 if TYPE_CHECKING:
     from jupyter_aios.core.entities import Job
-
-
-@dataclass
-class FakePlace(Place):
-    fake: FakeClient | None = None
-
-    @property
-    def client(self) -> FakeClient:
-        assert self.fake is not None
-        return self.fake
 
 
 def here(*jobs: Job, prefix: str = "%aios", **fields: Any) -> list[str]:

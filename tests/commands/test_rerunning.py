@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jupyter_aios.commands import tree
-from jupyter_aios.commands.place import Place
 from jupyter_aios.core.entities import CodeKind, RunRecord, SourceFile
 from jupyter_aios.core.states import JobState
 from jupyter_aios.core.submission import blobs_of
 from jupyter_aios.errors import StateError
 from jupyter_aios.training.packing.bundle import pack_script
-from tests.fake_client import FakeClient, job
+from tests.fake_client import FakeClient, FakePlace, job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyter_aios.core.entities import Job, JobSpec
-
-
-@dataclass
-class FakePlace(Place):
-    fake: FakeClient | None = None
-
-    @property
-    def client(self) -> FakeClient:
-        assert self.fake is not None
-        return self.fake
 
 
 def rerun(old: Job, line: str = "", *, blobs: set[str] | None = None) -> JobSpec:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,7 +9,6 @@ import pytest
 from jupyter_aios.commands import tree
 from jupyter_aios.commands.__main__ import main
 from jupyter_aios.commands.options import TrainOptions
-from jupyter_aios.commands.place import Place
 from jupyter_aios.commands.submitting import make_spec
 from jupyter_aios.core.entities import Attempt, Backend, Failure, UserId
 from jupyter_aios.core.events import EventKind
@@ -25,22 +24,14 @@ from jupyter_aios.errors import (
     UnknownNameError,
 )
 from jupyter_aios.training.packing.bundle import pack_cell
-from tests.fake_client import FakeClient, job, node, output
+from tests.fake_client import FakeClient, FakePlace, job, node, output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jupyter_aios.commands.place import Place
+
 DONE = job(JobState.SUCCEEDED, ended_at=1010.0, started_at=1005.0, attempt=1, nodes=2)
-
-
-@dataclass
-class FakePlace(Place):
-    fake: FakeClient | None = None
-
-    @property
-    def client(self) -> FakeClient:
-        assert self.fake is not None
-        return self.fake
 
 
 def place(**fields: Any) -> FakePlace:

@@ -26,7 +26,15 @@ from jupyter_aios.training import checkpoint
 from jupyter_aios.training.causes import exit_failure, likely_cause
 from jupyter_aios.training.curves.sameness import SameBatches
 from jupyter_aios.training.doctor.watching import Doctor
-from jupyter_aios.training.journal import Journal, JournalReader, claim, read_json, write_json
+from jupyter_aios.training.journal import (
+    CLAIM_FILE,
+    STOP_FILE,
+    Journal,
+    JournalReader,
+    claim,
+    read_json,
+    write_json,
+)
 from jupyter_aios.training.kept.watch import KeptWatch
 from jupyter_aios.training.outputs import Outputs
 from jupyter_aios.training.processes import identity_of, kill_members, oom_kills
@@ -43,8 +51,6 @@ COLLAPSE = ((0.0, signal.SIGTERM), (3.0, signal.SIGKILL))
 
 BALLAST_BYTES = 2**17
 """Room kept on the disk for the agent's last words and the end of the ranks' output."""
-
-CLAIM_FILE, PLAN_FILE, STOP_FILE = "agent.json", "plan.json", "stop.json"
 
 
 class Agent:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK_BYTES = 2**20
+CLAIM_FILE, PLAN_FILE, STOP_FILE = "agent.json", "plan.json", "stop.json"
+"""What lies in an attempt's folder beside the journals."""
 
 
 class Journal:

@@ -10,8 +10,7 @@ import pytest
 
 from jupyter_aios.core.entities import Allocation, NodeId, Placement
 from jupyter_aios.core.wire import to_plain
-from jupyter_aios.training.agent import CLAIM_FILE, PLAN_FILE, STOP_FILE
-from jupyter_aios.training.journal import claim, write_json
+from jupyter_aios.training.journal import CLAIM_FILE, PLAN_FILE, STOP_FILE, claim, write_json
 from tests.launching import Launchpad
 
 if TYPE_CHECKING:

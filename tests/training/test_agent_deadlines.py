@@ -9,8 +9,8 @@ import pytest
 
 from jupyter_aios.core.entities import Allocation, NodeId, Placement, StopReason
 from jupyter_aios.core.events import EventKind, event_stream
-from jupyter_aios.training.agent import STOP_FILE, Agent
-from jupyter_aios.training.journal import Journal, write_json
+from jupyter_aios.training.agent import Agent
+from jupyter_aios.training.journal import STOP_FILE, Journal, write_json
 from tests.launching import Launchpad
 
 if TYPE_CHECKING:

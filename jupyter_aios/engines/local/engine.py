@@ -30,8 +30,14 @@ from jupyter_aios.engines.local.warm import WarmKey, WarmPool
 from jupyter_aios.engines.local.watch import FENCED, AttemptWatch
 from jupyter_aios.errors import InputError, StorageError, UnavailableError, UnknownNameError
 from jupyter_aios.training import results
-from jupyter_aios.training.agent import CLAIM_FILE, PLAN_FILE, STOP_FILE
-from jupyter_aios.training.journal import claim, read_json, write_json
+from jupyter_aios.training.journal import (
+    CLAIM_FILE,
+    PLAN_FILE,
+    STOP_FILE,
+    claim,
+    read_json,
+    write_json,
+)
 from jupyter_aios.training.processes import ProcessIdentity, send
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ from jupyter_aios.core.cells import CellTicket, KeptStatus
 from jupyter_aios.core.events import AGENT_STREAM, EventKind
 from jupyter_aios.core.wire import to_plain
 from jupyter_aios.errors import StateError, StorageError, UnknownNameError
-from jupyter_aios.training.agent import PLAN_FILE
-from jupyter_aios.training.journal import JournalReader, read_json, write_json
+from jupyter_aios.training.journal import PLAN_FILE, JournalReader, read_json, write_json
 from jupyter_aios.training.kept import orders
-from jupyter_aios.training.kept.watch import FIRST_CODE
+from jupyter_aios.training.kept.orders import FIRST_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,7 @@ from jupyter_aios.core.events import AGENT_STREAM, EventKind, Frame
 from jupyter_aios.core.ports import AttemptPhase, AttemptRef, AttemptStatus, Outcome
 from jupyter_aios.core.wire import from_plain
 from jupyter_aios.training import checkpoint
-from jupyter_aios.training.agent import CLAIM_FILE, PLAN_FILE, STOP_FILE
-from jupyter_aios.training.journal import JournalReader, read_json
+from jupyter_aios.training.journal import CLAIM_FILE, PLAN_FILE, STOP_FILE, JournalReader, read_json
 from jupyter_aios.training.processes import ProcessIdentity, is_alive, kill_members
 
 if TYPE_CHECKING:

@@ -113,6 +113,13 @@ class Doctor:
 
     def explain(self, failure: Failure, ended: Container[int]) -> Failure:
         """Return a failure that came of ranks in different calls with the comparison of them."""
+        try:
+            return self._explained(failure, ended)
+        except Exception:  # noqa: BLE001 - as in `look`: the failure itself must be told
+            traceback.print_exc()
+            return failure
+
+    def _explained(self, failure: Failure, ended: Container[int]) -> Failure:
         vitals = {rank: one.reader.read() for rank, one in self._patients.items()}
         known = {rank: one for rank, one in vitals.items() if one is not None}
         over = [rank for rank in known if rank in ended]

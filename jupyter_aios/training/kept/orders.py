@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = "cells"
+FIRST_CODE = 0
+"""The number of what the job was submitted with; the cells after it count from 1."""
 
 
 def order_path(attempt: Path, number: int) -> Path:

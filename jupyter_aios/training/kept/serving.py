@@ -12,11 +12,10 @@ from jupyter_aios.core.cells import Cell
 from jupyter_aios.core.events import AGENT_STREAM, EventKind, output_stream
 from jupyter_aios.core.wire import from_plain
 from jupyter_aios.training import context, loading, results
-from jupyter_aios.training.agent import STOP_FILE
-from jupyter_aios.training.journal import JournalReader, write_json
+from jupyter_aios.training.journal import STOP_FILE, JournalReader, write_json
 from jupyter_aios.training.kept import orders
 from jupyter_aios.training.kept.fingerprints import fingerprint
-from jupyter_aios.training.kept.watch import FIRST_CODE
+from jupyter_aios.training.kept.orders import FIRST_CODE
 
 if TYPE_CHECKING:
     import types

@@ -10,6 +10,7 @@ from jupyter_aios.core.cells import release_reason
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.training.journal import claim
 from jupyter_aios.training.kept import orders
+from jupyter_aios.training.kept.orders import FIRST_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from jupyter_aios.training.outputs import Outputs
     from jupyter_aios.training.ranks import Ranks
-
-FIRST_CODE = 0
-"""The number of what the job was submitted with; the cells after it count from 1."""
 
 
 class KeptWatch:

@@ -175,9 +175,8 @@ class Transport:
         finally:
             os.close(lock)
         if connection is None:
-            raise UnavailableError(
-                "the controller started and ended at once", hint=f"see {self.home / LOG_FILE}"
-            )
+            # It said that it listens and was killed before it was asked: the next one may live.
+            raise ConnectionAbortedError("the controller started and ended at once")
         return connection
 
 

@@ -155,7 +155,7 @@ def add_submit(parser: Parser) -> None:
 
 def submit(arguments: argparse.Namespace, place: Place) -> object:
     """Run a script on ranks, and show it until it ends."""
-    from jupyter_aios.commands.submitting import make_spec, plan, send, warn
+    from jupyter_aios.commands.submitting import make_spec, plan, send, warn, warn_of_crowd
     from jupyter_aios.training.packing.bundle import pack_script
 
     options = read_options(arguments)
@@ -163,10 +163,11 @@ def submit(arguments: argparse.Namespace, place: Place) -> object:
     nodes = place.client.nodes()
     options = replace(options, typed=arguments.typed)
     spec = make_spec(packed, options, nodes, arguments.rest)
-    warn(packed, spec, nodes)
+    warn(packed)
     if options.dry_run:
         return plan(place.client, packed, spec)
     job = send(place.client, packed, spec)
+    warn_of_crowd(spec, nodes)
     if options.detach:
         return place.handle(job)
     return place.follow(job, on_interrupt=options.on_interrupt)

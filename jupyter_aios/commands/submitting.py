@@ -76,15 +76,18 @@ def draw_seed() -> int:
     return secrets.randbelow(10**9)  # few enough digits to be typed
 
 
-def warn(packed: Packed, spec: JobSpec, nodes: Sequence[Node]) -> None:
+def warn(packed: Packed) -> None:
     """Say what is allowed and probably not meant."""
     if packed.warning:
         sys.stderr.write(f"{packed.warning}; see what and why with --dry-run\n")
     for notice in packed.notices:
         sys.stderr.write(f"notice: {notice}\n")
+
+
+def warn_of_crowd(spec: JobSpec, nodes: Sequence[Node]) -> None:
+    """Say that ranks share processors, of a job that was taken: a refusal says enough."""
     cpus = max(round(sum(node.capacity.cpu_milli for node in nodes) / MILLI), 1)
-    # More nodes than there are will be refused: one word about it is enough.
-    if spec.nodes <= len(nodes) and spec.world_size > _CROWD * cpus:
+    if spec.world_size > _CROWD * cpus:
         shared = "1 CPU" if cpus == 1 else f"{cpus} CPUs"
         sys.stderr.write(f"{spec.world_size} ranks will take turns on {shared}\n")
 

@@ -20,7 +20,7 @@ from jupyter_aios.commands.record import (
     record_now,
     record_table,
 )
-from jupyter_aios.commands.submitting import make_spec, send, warn
+from jupyter_aios.commands.submitting import make_spec, send, warn_of_crowd
 from jupyter_aios.core.entities import RunRecord
 from jupyter_aios.core.submission import code_hash
 from jupyter_aios.core.version import __version__
@@ -191,7 +191,7 @@ def test_more_ranks_than_processors_can_serve_are_told(capsys: pytest.CaptureFix
     packed, nodes = pack_cell("1", {}), [node("v0", 500) for _ in range(4)]
     for ranks, said in ((2, ""), (100, "300 ranks will take turns on 2 CPUs\n")):
         options = TrainOptions(nodes=3, ranks_per_node=ranks)
-        warn(packed, make_spec(packed, options, nodes), nodes)
+        warn_of_crowd(make_spec(packed, options, nodes), nodes)
         assert capsys.readouterr().err == said
 
 

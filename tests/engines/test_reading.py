@@ -79,3 +79,9 @@ def test_a_damaged_file_is_told_once_and_hides_no_other(attempt: Path) -> None:
     assert kinds.count((1, EventKind.STDOUT)) == LINES
     assert kinds.count((0, EventKind.NOTICE)) == 1
     assert read(attempt.parents[2], JOB, batch.cursor, 10**6).events == ()
+
+
+def test_a_stream_that_is_skipped_by_a_huge_offset_hides_no_other(attempt: Path) -> None:
+    expected = [str(number) for number in range(LINES)]
+    cursor = {"1/rank-0000.output": 2**62}
+    assert collect(attempt.parents[2], cursor, 10**6) == {1: expected}

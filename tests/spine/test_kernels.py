@@ -365,6 +365,14 @@ def test_a_dry_run_shows_the_plan_and_starts_nothing(client: Client, kernels: Ke
     assert [job.id for job in client.jobs()] == known
 
 
+def test_doctor_with_a_name_tells_of_a_job_that_never_hung(kernels: Kernels) -> None:
+    kernel = kernels.start()
+    kernel.run("%%aios_train --nodes 2 --name healthy\nprint('well')")
+    told = kernel.run("%aios doctor healthy")
+    assert not told.error, told.error
+    assert told.result.splitlines()[0] == "healthy: no hang was found"
+
+
 def test_a_detached_job_is_held_by_its_object(kernels: Kernels, tmp_path: Path) -> None:
     kernel = kernels.start()
     train = f"%%aios_train --nodes 2 --name held --pull net --detach\n{WAITER.format(file='held')}"

@@ -55,6 +55,10 @@ def _streams(attempts: Path) -> Iterator[tuple[int, Path]]:
 
 def _read_chunk(path: Path, begin: int, size: int) -> bytes:
     with path.open("rb") as file:
+        # A reader may skip a stream by an offset behind it; beyond what the file system could ever
+        # hold (16 TiB on ext4), seeking there would fail.
+        if begin >= os.fstat(file.fileno()).st_size:
+            return b""
         file.seek(begin)
         return file.read(size)
 

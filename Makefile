@@ -62,7 +62,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Making the environment ($(VENV)), two to five minutes the first time"; \
 		$(PYTHON) -m venv $(VENV) || exit 1; \
 	fi; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[examples,test,dev]" \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[bench,dev,examples,test]" \
 		|| { echo "error: pip could not install the packages (its message is above)"; \
 		     echo "hint: check the network and try again; make clean starts afresh"; exit 1; }; \
 	touch $@; \

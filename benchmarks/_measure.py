@@ -140,6 +140,8 @@ class Kernel:
         def take(message: dict[str, Any]) -> None:
             if message["msg_type"] == "stream":
                 texts.append(message["content"]["text"])
+            elif message["msg_type"] == "comm_msg":
+                texts.extend(_shown(message["content"]["data"].get("content", {})))
             elif message["msg_type"] == "error":
                 texts.append("\n".join(message["content"]["traceback"]))
 
@@ -153,6 +155,12 @@ class Kernel:
         """Shut the kernel down."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+
+def _shown(told: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that a live view is told, which are what a person sees of the ranks."""
+    if told.get("type") == "news":
+        yield from (f"{text}\n" for _, _, text in told["lines"])
 
 
 @contextlib.contextmanager

@@ -155,19 +155,8 @@ def add_submit(parser: Parser) -> None:
 
 def submit(arguments: argparse.Namespace, place: Place) -> object:
     """Run a script on ranks, and show it until it ends."""
-    from jupyter_aios.commands.submitting import make_spec, plan, send, warn, warn_of_crowd
+    from jupyter_aios.commands.submitting import launch
     from jupyter_aios.training.packing.bundle import pack_script
 
-    options = read_options(arguments)
-    packed = pack_script(arguments.script)
-    nodes = place.client.nodes()
-    options = replace(options, typed=arguments.typed)
-    spec = make_spec(packed, options, nodes, arguments.rest)
-    warn(packed)
-    if options.dry_run:
-        return plan(place.client, packed, spec)
-    job = send(place.client, packed, spec)
-    warn_of_crowd(spec, nodes)
-    if options.detach:
-        return place.handle(job)
-    return place.follow(job, on_interrupt=options.on_interrupt)
+    options = replace(read_options(arguments), typed=arguments.typed)
+    return launch(pack_script(arguments.script), options, place, arguments.rest)

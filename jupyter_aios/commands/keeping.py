@@ -7,10 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_aios.commands.kept import KeptRanks, named
+from jupyter_aios.commands.cells import named
+from jupyter_aios.commands.kept import KeptRanks, values_of
 from jupyter_aios.commands.looking import add_name
 from jupyter_aios.commands.results import bind, loaded
-from jupyter_aios.commands.submitting import manifest_table
+from jupyter_aios.commands.submitting import manifest_table, warn
 from jupyter_aios.core.units import format_bytes
 from jupyter_aios.errors import InputError
 from jupyter_aios.widgets.text.screen import choose_screen
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from jupyter_aios.commands.arguments import Parser
     from jupyter_aios.commands.options import TrainOptions
     from jupyter_aios.commands.place import Place
-    from jupyter_aios.commands.results import Fetched
     from jupyter_aios.core.entities import Job
 
 
@@ -47,8 +47,7 @@ def run_on(options: TrainOptions, cell: str, place: Place, name: str) -> object:
     packed = pack_cell(
         cell, namespace, name=name, first_line=2, push=options.push, theirs=theirs
     )  # fmt: skip
-    if packed.warning:
-        sys.stderr.write(f"{packed.warning}; see what and why with --dry-run\n")
+    warn(packed)
     changed = set(kept.other_definitions(cell, namespace, ranks, status)) - set(options.push)
     if changed:
         names = ", ".join(sorted(changed))
@@ -144,11 +143,6 @@ def _pull(
             return Text("\n".join(bind(place.namespace, *one) for one in ready))
         values = {name: values_of(by_rank) for name, by_rank in found.items()}
     return _bind_by_rank(place.namespace, values)
-
-
-def values_of(by_rank: dict[int, Fetched]) -> dict[int, Any]:
-    """Return rank → value of what was fetched."""
-    return {rank: loaded(item, {})[1] for rank, item in by_rank.items()}
 
 
 def _bind_by_rank(namespace: MutableMapping[str, Any], values: dict[str, dict[int, Any]]) -> Text:

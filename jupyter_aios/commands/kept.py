@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.client import Client
+from jupyter_aios.commands.cells import FollowedCell
 from jupyter_aios.commands.results import LIMIT_BYTES, Fetched, check_owner, loaded
 from jupyter_aios.core.cells import Cell
 from jupyter_aios.core.entities import Job
@@ -21,12 +20,10 @@ from jupyter_aios.errors import (
     InputError,
     ShippingError,
     StateError,
-    TrainingError,
     UnknownNameError,
 )
 from jupyter_aios.widgets.text.kept import CellTranscript
 from jupyter_aios.widgets.text.table import Text
-from jupyter_aios.widgets.text.view import FollowInterrupt, raise_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,10 +33,6 @@ if TYPE_CHECKING:
 
 Ranks = int | str | Sequence[int] | None
 """What names ranks: one, `0,2`, `1-3`, `all`, or several; None leaves it to the default."""
-
-RETURN_S = 5.0
-"""How long ranks have to come back from an interrupted cell."""
-_WAIT_S = 1.0
 
 
 def read_ranks(value: Ranks, world_size: int) -> tuple[int, ...]:
@@ -138,107 +131,16 @@ class KeptRanks:
         )
         return self.client.run_cell(str(self.job.id), cell)
 
-    # ------------------------------------------------------------------------------ following
-
     def follow(
         self,
         ticket: CellTicket,
         ranks: Sequence[int],
-        write: Callable[[list[str]], None],
+        write: Callable[[list[str]], None] = lambda _: None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Give out the cell's lines until all ranks are done with it.
-
-        Raises:
-            TrainingError: it raised in a rank, or the job ended meanwhile.
-            FollowInterrupt: the person interrupted, and with that the cell.
-
-        """
+        """Give out the cell's lines until all ranks have done with it; raises as that does."""
         told = CellTranscript(self.job, ticket, ranks)
-        cursor = dict(ticket.cursor)
-        try:
-            self._follow(told, cursor, write, tell)
-        except KeyboardInterrupt:
-            raise self._interrupt(told, cursor, write) from None
-        if any(data["state"] == "interrupted" for data in told.outcomes.values()):
-            raise self._interrupted(told)
-        self._raise_failures(told)
-
-    def _follow(
-        self,
-        told: CellTranscript,
-        cursor: dict[str, int],
-        write: Callable[[list[str]], None],
-        tell: Callable[[str], None] = lambda _: None,
-        until: float = float("inf"),
-    ) -> None:
-        state = None
-        while not told.is_over(cursor) and time.monotonic() < until:
-            wait_s = _WAIT_S if state is not None else 0.0
-            reply = self.client.events(
-                str(self.job.id), cursor, wait_s=min(wait_s, until - time.monotonic()), state=state
-            )
-            state = reply.job.state
-            lines = told.lines(reply.batch.events)
-            # In place: an interrupt in between may show lines twice, and loses none.
-            write(lines)
-            cursor.update(reply.batch.cursor)
-            if state.is_terminal and not reply.batch.events:
-                write(told.rest())
-                raise_failure(reply.job)
-                raise TrainingError(
-                    f"{self.job.name} is {state.value} before the cell was over: {reply.job.reason}"
-                )
-            if told.is_waiting:
-                tell(f"cell {told.ticket.number} waits for {self.job.name}'s ranks")
-        write(told.rest())
-
-    def _interrupt(
-        self, told: CellTranscript, cursor: dict[str, int], write: Callable[[list[str]], None]
-    ) -> BaseException:
-        """Interrupt the cell in its ranks, and return what there is to say when they are back."""
-        with contextlib.suppress(KeyboardInterrupt):
-            self.client.interrupt_cell(str(self.job.id), told.ticket.number)
-            try:
-                self._follow(told, cursor, write, until=time.monotonic() + RETURN_S)
-            except TrainingError as ended:
-                return ended
-        return self._interrupted(told)
-
-    def _interrupted(self, told: CellTranscript) -> FollowInterrupt:
-        name = self.job.name
-        if not told.left:
-            return FollowInterrupt(
-                f"the cell on {name}; its ranks and their variables are still there",
-                f"%%aios_train --on {name}",
-            )
-        who = named(told.left)
-        verb = "does" if len(told.left) == 1 else "do"
-        return FollowInterrupt(
-            f"{who} of {name} {verb} not come back: inside a collective (all_reduce, barrier) or"
-            " native code an interrupt waits for the other ranks",
-            f"{self.prefix} cancel {name} ends all of its ranks;"
-            f" {self.prefix} interrupt {name} tries again",
-        )
-
-    def _raise_failures(self, told: CellTranscript) -> None:
-        failed = {r: d for r, d in sorted(told.outcomes.items()) if d["state"] == "failed"}
-        if not failed:
-            return
-        first = next(iter(failed))
-        data = failed[first]
-        message, _, hint = data["message"].partition("\nhint: ")
-        others = [rank for rank in failed if rank != first]
-        lines = [f"{named(list(failed))} of {self.job.name} raised {data['kind']}: {message}"]
-        if others and any(failed[rank]["kind"] != data["kind"] for rank in others):
-            lines = [f"rank {first} of {self.job.name} raised {data['kind']}: {message}"]
-            lines += [
-                f"rank {r} raised {failed[r]['kind']}: {failed[r]['message']}" for r in others
-            ]
-        if data["traceback"]:
-            lines.append(data["traceback"])
-        again = f"the ranks and their variables are still there: %%aios_train --on {self.job.name}"
-        raise TrainingError("\n".join(lines), hint=hint or again)
+        FollowedCell(self.client, self.job, self.prefix, told, write, tell).run()
 
     def run(self, code: str, ranks: Ranks) -> Text:
         """Run code with the notebook's globals around it, and return the lines of it."""
@@ -268,7 +170,7 @@ class KeptRanks:
         known = self.known_names(chosen, self.status())
         packed = pack_cell("", values, name="push", push=names, theirs=known)
         ticket = self.order(packed, chosen, push=names)
-        self.follow(ticket, chosen, lambda _: None)
+        self.follow(ticket, chosen)
         return [entry.name for entry in packed.code.manifest]
 
     def pull(
@@ -295,7 +197,7 @@ class KeptRanks:
         ticket = self.order(
             pack_cell("", {}, name="pull"), ranks, pull=names, pull_limit_bytes=limit_bytes
         )
-        self.follow(ticket, ranks, lambda _: None)
+        self.follow(ticket, ranks)
         return self.fetch(ticket.number, names, ranks, folder)
 
     def fetch(
@@ -322,10 +224,7 @@ class KeptRanks:
         is_one = isinstance(ranks, int)
         with tempfile.TemporaryDirectory() as folder:
             found = self.pull(names, chosen, Path(folder), LIMIT_BYTES)
-            values = {
-                name: {rank: loaded(item, {})[1] for rank, item in by_rank.items()}
-                for name, by_rank in found.items()
-            }
+            values = {name: values_of(by_rank) for name, by_rank in found.items()}
         shown = {n: by_rank[chosen[0]] if is_one else by_rank for n, by_rank in values.items()}
         return shown[names[0]] if len(names) == 1 else shown
 
@@ -341,6 +240,6 @@ class KeptRanks:
         return numbers
 
 
-def named(ranks: Sequence[int]) -> str:
-    """Return `rank 1` or `ranks 0, 2`."""
-    return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
+def values_of(by_rank: Mapping[int, Fetched]) -> dict[int, Any]:
+    """Return rank → value of what was fetched."""
+    return {rank: loaded(item, {})[1] for rank, item in by_rank.items()}

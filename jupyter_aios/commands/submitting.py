@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from jupyter_aios.client import Client
     from jupyter_aios.commands.options import TrainOptions
+    from jupyter_aios.commands.place import Place
     from jupyter_aios.core.entities import Job, ManifestEntry, Node
     from jupyter_aios.core.ports import LaunchPlan
     from jupyter_aios.training.packing.bundle import Packed
@@ -30,6 +31,25 @@ _WIDTH = 100
 """What a plan is never wider than, but for paths."""
 _NAME_WIDTH = 40
 _BESIDE_NAME = len("  source  1023.99 MiB  ")
+
+
+def launch(packed: Packed, options: TrainOptions, place: Place, argv: Sequence[str] = ()) -> object:
+    """Submit what was packed and show it to its end; return its plan, or the job.
+
+    Raises:
+        AiosError: nothing was started, or the job failed.
+
+    """
+    nodes = place.client.nodes()
+    spec = make_spec(packed, options, nodes, argv)
+    warn(packed)
+    if options.dry_run:
+        return plan(place.client, packed, spec)
+    job = send(place.client, packed, spec)
+    warn_of_crowd(spec, nodes)
+    if options.detach:
+        return place.handle(job)
+    return place.follow(job, on_interrupt=options.on_interrupt, view=options.view)
 
 
 def make_spec(

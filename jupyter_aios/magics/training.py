@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_aios.commands.arguments import Parser
 from jupyter_aios.commands.options import add_train_options, read_options
-from jupyter_aios.commands.submitting import make_spec, plan, send, warn, warn_of_crowd
+from jupyter_aios.commands.submitting import launch
 from jupyter_aios.errors import InputError
 from jupyter_aios.widgets.text.table import Text
 
@@ -48,13 +48,4 @@ def train(tokens: Sequence[str], cell: str, place: Place, name: str) -> object:
     namespace = {} if place.namespace is None else place.namespace
     packed = pack_cell(cell, namespace, name=name, first_line=2, push=options.push)
     place.warm_up()
-    nodes = place.client.nodes()
-    spec = make_spec(packed, replace(options, typed=shlex.join(tokens)), nodes)
-    warn(packed)
-    if options.dry_run:
-        return plan(place.client, packed, spec)
-    job = send(place.client, packed, spec)
-    warn_of_crowd(spec, nodes)
-    if options.detach:
-        return place.handle(job)
-    return place.follow(job, on_interrupt=options.on_interrupt, view=options.view)
+    return launch(packed, replace(options, typed=shlex.join(tokens)), place)

@@ -51,6 +51,8 @@ def make_main() -> types.ModuleType:
 
 
 _ORIGINS: dict[str, str] = {}
+_APPLIED: dict[str, object] = {}
+"""What the notebook has set in libraries of this process."""
 """File name → what people call it, of all code that this rank has run."""
 
 
@@ -107,7 +109,7 @@ def _load_values(blob: BlobId | None, folder: Path, namespace: dict[str, Any]) -
         try:
             values: dict[str, Any] = pickle.load(file)  # noqa: S301 - the owner's own values
             for name in [name for name in values if PATCH in name]:
-                apply_patch(name, values.pop(name))
+                _apply_patch(name, values.pop(name))
         except Exception as error:
             msg = f"the notebook's values cannot be loaded here: {type(error).__name__}: {error}"
             raise ShippingError(msg, hint="build them inside the cell") from error
@@ -115,8 +117,12 @@ def _load_values(blob: BlobId | None, folder: Path, namespace: dict[str, Any]) -
     namespace.update(values)
 
 
-def apply_patch(name: str, value: object) -> None:
+def _apply_patch(name: str, value: object) -> None:
     """Set what the notebook has set in a library: `math:sqrt`, or `torch:set_default_dtype()`."""
+    # A kept rank may have set it otherwise since, and each cell brings the notebook's again.
+    if name in _APPLIED and _is_same(_APPLIED[name], value):
+        return
+    _APPLIED[name] = value
     module, _, path = name.partition(PATCH)
     parents, _, attribute = path.rpartition(".")
     target = _attribute(importlib.import_module(module), parents)
@@ -124,6 +130,15 @@ def apply_patch(name: str, value: object) -> None:
         getattr(target, attribute.removesuffix(CALL))(value)
     else:
         setattr(target, attribute, value)
+
+
+def _is_same(one: object, other: object) -> bool:
+    if isinstance(one, types.FunctionType) and isinstance(other, types.FunctionType):
+        return one.__code__ == other.__code__ and one.__defaults__ == other.__defaults__
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:  # noqa: BLE001 - an array, or whatever compares in its own way
+        return False
 
 
 def source_path(folder: Path, file: SourceFile) -> str:

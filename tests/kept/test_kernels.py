@@ -78,6 +78,18 @@ def test_the_next_cell_runs_in_the_ranks_and_shows_each_of_them(
     assert "kept, idle; released after 2 min without a cell" in kernel.value("%aios jobs")
 
 
+def test_what_a_rank_set_in_a_library_stays_until_the_notebook_sets_another(
+    home: Client, kernel: Kernel
+) -> None:
+    assert home
+    kernel.run("import textwrap\ntextwrap.limit = 1")
+    assert kernel.run(on("textwrap.limit", "--ranks 0")).lines == ["Out[0]: 1"]
+    kernel.run(on("textwrap.limit = 2", "--ranks 0"))
+    assert kernel.run(on("textwrap.limit", "--ranks 0")).lines == ["Out[0]: 2"]
+    kernel.run("textwrap.limit = 3")
+    assert kernel.run(on("textwrap.limit", "--ranks 0")).lines == ["Out[0]: 3"]
+
+
 def test_variables_go_in_and_out(home: Client, kernel: Kernel) -> None:
     assert home
     kernel.run("history = ['mine']\nlr = 0.5\nimport torch\nmodel = torch.nn.Linear(2, 1)")
@@ -150,7 +162,7 @@ def test_a_rank_that_does_not_come_back_is_named_with_what_to_do(
     client: Client, shared_kernels: Kernels
 ) -> None:
     alone = shared_kernels.start()
-    alone.run("import jupyter_aios.commands.kept as kept\nkept.RETURN_S = 1.0")
+    alone.run("import jupyter_aios.commands.cells as cells\ncells.RETURN_S = 1.0")
     alone.run(GROUP.replace("--name kept", "--name stuck"))
     waits = "if rank == 0:\n    print('waits', flush=True)\n    dist.barrier()\n"
     cell = alone.begin(f"%%aios_train --on stuck\n{waits}{LOOP}")

@@ -118,22 +118,23 @@ class KeptRank:
         brought = {entry.name for entry in cell.code.manifest} - set(cell.push)
         own = {name: names[name] for name in brought if name in names}
         try:
-            self._inside = number
-            if orders.interrupt_path(self._folder, number).exists():
-                raise KeyboardInterrupt  # while it waited for its turn  # noqa: TRY301
-            value = loading.run(cell.code, home, self._main, own=own, wants_value=True)
-            shown = "" if value is None else repr(value)
-            self._inside = None
+            try:
+                self._inside = number
+                if orders.interrupt_path(self._folder, number).exists():
+                    raise KeyboardInterrupt  # while it waited for its turn
+                value = loading.run(cell.code, home, self._main, own=own, wants_value=True)
+                shown = "" if value is None else repr(value)
+            finally:
+                # Before anything is told of how it ended: an interrupt that comes now is too late.
+                self._inside = None
         except KeyboardInterrupt as error:
-            self._inside = None
+            self._inside = None  # it came in the line above
             return {"state": "interrupted", **self._describe(error, cell.code, home)}
         except SystemExit as stop:
-            self._inside = None
             if stop.code in (None, 0):
                 return {"state": "done"}
             return {"state": "failed", **self._describe(stop, cell.code, home)}
         except BaseException as error:  # noqa: BLE001 - whatever the person's code raised
-            self._inside = None
             return {"state": "failed", **self._describe(error, cell.code, home)}
         if len(shown) > _VALUE_LENGTH:
             shown = f"{shown[:_VALUE_LENGTH]}… ({len(shown)} characters)"

@@ -56,7 +56,10 @@ class FolderBlobs:
 
     def put(self, content: bytes) -> BlobId:
         blob = BlobId(hashlib.sha256(content).hexdigest())
-        self.path(blob).write_bytes(content)
+        if not self.path(blob).exists():  # equal ones must not be cut while another launch reads
+            whole = self.folder / f".{secrets.token_hex(8)}"
+            whole.write_bytes(content)
+            whole.replace(self.path(blob))
         return blob
 
     def missing(self, blobs: Iterable[BlobId]) -> list[BlobId]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.errors import InputError
 from jupyter_aios.training import checkpoint as checkpoints
-from jupyter_aios.training.doctor.vitals import VitalsWriter
+from jupyter_aios.training.doctor.rank import RankVitals
 from jupyter_aios.training.journal import Journal
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class RankContext:
     recorded_step: int = 0
     round: set[weakref.ref[Any]] = field(default_factory=set)
     """The optimizers that have stepped since the counter did."""
-    vitals: VitalsWriter | None = None
+    vitals: RankVitals | None = None
     """Where the hang doctor sees the step; None where it cannot."""
 
     def notice(self, text: str) -> None:
@@ -114,7 +114,7 @@ def count_step(optimizer: object, *_: object) -> None:
     context.round.add(mark)
     context.step += 1
     if context.vitals is not None:
-        context.vitals.count_step(context.step)
+        context.vitals.count_step(context.step, sys._getframe(1))  # noqa: SLF001
     if time.monotonic() - context.step_recorded_at >= STEP_RECORD_S:
         record_step(context)
 

@@ -27,8 +27,8 @@ RAW = """\
 dist.init_process_group("gloo")
 rank = dist.get_rank()
 def step_of(step):
-    dist.all_reduce(torch.ones(10))
-    dist.broadcast(torch.ones(3), 0)
+    dist.all_reduce(torch.ones(10))  # seen
+    dist.broadcast(torch.ones(3), 0)  # seen
 """
 WITH_DDP = """\
 dist.init_process_group("gloo")
@@ -39,7 +39,7 @@ def step_of(step):
     loss = model(torch.ones(2, 4)).sum()
     optimizer.zero_grad()
     loss.backward()
-    optimizer.step()
+    optimizer.step()  # seen
 """
 DRAWN, NO_GROUP = "drawn", ""
 
@@ -255,6 +255,12 @@ class Hang:
         """Return `line N` of the marked line, empty where none is."""
         lines = self.source.splitlines()
         return next((f"line {i}" for i, text in enumerate(lines, 1) if "# here" in text), "")
+
+    @property
+    def seen(self) -> list[str]:
+        """Return the places where a rank can have been seen last: `Cell In[3], line N`."""
+        lines = enumerate(self.source.splitlines(), 1)
+        return [f"last seen at Cell In[3], line {i} " for i, text in lines if "# seen" in text]
 
 
 def draw(name: str, random_: random.Random) -> Hang:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 90.0
 """From the launch; on a busy machine the start alone takes its time."""
 PROMISE_S = 15.0
-_LAUNCHING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,9 @@ def run_all(jobs: Sequence[Callable[[], Seen]], at_once: int) -> list[Seen]:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
 
-def _launch(pad: Launchpad, source: str, world: int) -> AttemptRef:
-    # Equal sources are one blob, which is written anew: not while another launch reads it.
-    with _LAUNCHING:
-        return pad.run(source, nodes=world)
-
-
 def watch_hang(pad: Launchpad, hang: Hang) -> Seen:
     """Run a job that hangs or fails; return when something is said of it, and end it."""
-    ref = _launch(pad, hang.source, hang.world)
+    ref = pad.run(hang.source, nodes=hang.world)
     end = time.monotonic() + PATIENCE_S
     has_stopped = False
     while time.monotonic() < end:
@@ -82,7 +74,7 @@ def watch_hang(pad: Launchpad, hang: Hang) -> Seen:
 
 def watch_healthy(pad: Launchpad, source: str, world: int) -> Seen:
     """Run a job that is only slow to its end."""
-    ref = _launch(pad, source, world)
+    ref = pad.run(source, nodes=world)
     status = pad.wait(ref, deadline_s=2 * PATIENCE_S)
     events = pad.events(ref)
     verdict = _verdict(events)
@@ -110,6 +102,8 @@ def fault_of(hang: Hang, seen: Seen) -> str:
         faults.append(f"{told['kind']} of rank {told['rank']}, not of {hang.culprit}")
     if hang.line not in told["text"]:
         faults.append(f"{hang.line} is not named")
+    if hang.fault.is_stopped and not any(place in told["text"] for place in hang.seen):
+        faults.append("where it was last seen is not named")
     if not seen.is_over:
         faults.append("its end was not told")
     if seen.seconds > PROMISE_S:

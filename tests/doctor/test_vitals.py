@@ -29,7 +29,7 @@ def test_a_call_is_current_until_it_is_left(pair: tuple[VitalsWriter, VitalsRead
     writer, reader = pair
     group = writer.add_group("0", frozenset({0, 1, 700}))
     number = writer.enter(REDUCE, group, b"float32 [10]", writer.place("a.py", 5), NOBODY)
-    writer.count_step(12)
+    writer.count_step(12, writer.place("b.py", 7))
     seen = reader.read()
     assert seen is not None
     assert seen.current is not None
@@ -43,11 +43,27 @@ def test_a_call_is_current_until_it_is_left(pair: tuple[VitalsWriter, VitalsRead
     assert [call.number for call in seen.entered] == [1]
 
 
+def test_a_step_has_its_line_and_is_newest_until_the_next_call(
+    pair: tuple[VitalsWriter, VitalsReader],
+) -> None:
+    writer, reader = pair
+    group = writer.add_group("0", frozenset({0}))
+    writer.leave(writer.enter(REDUCE, group, b"", 0, NOBODY))
+    writer.count_step(7, writer.place("a.py", 9))
+    seen = reader.read()
+    assert seen is not None
+    assert (seen.stepped, seen.has_stepped_since) == (Line("a.py", 9), True)
+    writer.enter(REDUCE, group, b"", 0, NOBODY)
+    seen = reader.read()
+    assert seen is not None
+    assert not seen.has_stepped_since
+
+
 def test_every_movement_changes_the_mark(pair: tuple[VitalsWriter, VitalsReader]) -> None:
     writer, reader = pair
     group = writer.add_group("0", frozenset({0}))
     marks = [reader.mark()]
-    writer.count_step(1)
+    writer.count_step(1, 0)
     marks.append(reader.mark())
     number = writer.enter(REDUCE, group, b"", 0, NOBODY)
     marks.append(reader.mark())

@@ -103,7 +103,10 @@ def test_a_loader_is_told_with_its_workers_line(places: Places) -> None:
 
 def vitals(current: Call | None, step: int = 3) -> Vitals:
     entered = (current,) if current else ()
-    return Vitals(step, 5, current, has_raised=True, entered=entered, history=())
+    return Vitals(
+        step, Line(), has_stepped_since=False, begun=5, current=current, has_raised=True,
+        entered=entered, history=(),
+    )  # fmt: skip
 
 
 ABORTED = Failure(rank=0, kind="Signal", message="rank 0 was killed by SIGABRT")

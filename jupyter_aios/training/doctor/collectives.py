@@ -11,7 +11,6 @@ import functools
 import inspect
 import os
 import sys
-import sysconfig
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from jupyter_aios.training.doctor.vitals import NOBODY, OPERATIONS, PAIRWISE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_aios.training.doctor.callers import Callers
     from jupyter_aios.training.doctor.vitals import VitalsWriter
 
 _TENSOR = {
@@ -38,7 +38,6 @@ _WRAPPED = frozenset(OPERATIONS) - {
     "none", "init_process_group", "new_group",
 }  # fmt: skip
 _MOST_TEXTS = 1024
-_MOST_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -56,27 +55,21 @@ class _Where:
 class Recorder:
     """Writes the rank's calls; made once per rank, after the fork."""
 
-    def __init__(self, writer: VitalsWriter, world_size: int) -> None:
+    def __init__(self, writer: VitalsWriter, callers: Callers, world_size: int) -> None:
         import torch
         import torch.distributed as dist
 
         self.writer = writer
+        self._callers = callers
         self.world = frozenset(range(world_size))
         self._dist: Any = dist
         self._is_compiling = torch.compiler.is_compiling
         self._groups: dict[Any, int] = {}
         self._by_name: dict[str, int] = {}
         self._texts: dict[Any, bytes] = {}
-        self._is_person: dict[Any, bool] = {}
         self._pending: tuple[int, int, bytes, int] | None = None
         self._main = threading.get_ident()
         self._owner = 0
-        our_folder = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
-        paths = sysconfig.get_paths()
-        folders = (paths["stdlib"], paths["purelib"], paths["platlib"], our_folder)
-        self._libraries = tuple(
-            dict.fromkeys([*(folder + os.sep for folder in folders), "<frozen "])
-        )
 
     def install(self) -> None:
         """Put a wrapper in the place of every function of interest."""
@@ -111,7 +104,6 @@ class Recorder:
             if is_compiling() or self._owner or threading.get_ident() != self._main:
                 return original(*args, **kwargs)
             self._owner = 1
-            number = 0
             try:
                 slot = self._slot(_argument(args, kwargs, where.group, "group"), where.peer)
                 if slot == NOBODY:
@@ -123,18 +115,30 @@ class Recorder:
                     peer = _argument(args, kwargs, where.peer, where.peer_name)
                     peer = peer if isinstance(peer, int) else NOBODY
                 number = writer.enter(operation, slot, what, self._place(), peer)
-                result = original(*args, **kwargs)
+                result = self._inside(number, original, args, kwargs)
                 is_async = _argument(args, kwargs, where.is_async, "async_op")
                 self._pending = (operation, slot, what, peer) if is_async else None
-                writer.leave(number)
-            except BaseException:
-                writer.leave_raised(number)
-                raise
             finally:
                 self._owner = 0
             return result
 
         return call
+
+    def _inside(
+        self,
+        number: int,
+        original: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:  # noqa: ANN401
+        """Make a call that was told to begin, and tell that it has returned or raised."""
+        try:
+            result = original(*args, **kwargs)
+        except BaseException:
+            self.writer.leave_raised(number)
+            raise
+        self.writer.leave(number)
+        return result
 
     def _waiting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap Work.wait: the rank is in the newest call, if that was begun without waiting."""
@@ -147,13 +151,7 @@ class Recorder:
                 return original(work, *args)
             operation, slot, what, peer = pending
             number = writer.wait(operation, slot, what, self._place(), peer)
-            try:
-                result = original(work, *args)
-            except BaseException:
-                writer.leave_raised(number)
-                raise
-            writer.leave(number)
-            return result
+            return self._inside(number, original, (work, *args), {})
 
         return wait
 
@@ -169,18 +167,14 @@ class Recorder:
                 return original(*args, **kwargs)
             self._owner = 1
             self._groups.clear()
-            slot = self._named(name, self.world)
-            writer = self.writer
-            number = writer.enter(operation, slot, b"", self._place(), NOBODY)
             try:
-                result = original(*args, **kwargs)
-                writer.leave(number)
-            except BaseException:
-                writer.leave_raised(number)
-                raise
+                slot = self._named(name, self.world)
+                if slot == NOBODY:
+                    return original(*args, **kwargs)
+                number = self.writer.enter(operation, slot, b"", self._place(), NOBODY)
+                return self._inside(number, original, args, kwargs)
             finally:
                 self._owner = 0
-            return result
 
         return gather
 
@@ -232,22 +226,8 @@ class Recorder:
             return b""
 
     def _place(self) -> int:
-        """Return the innermost line that is the person's."""
-        known = self._is_person
-        frame: Any = sys._getframe(2)  # noqa: SLF001 - the way to a caller's frame
-        for _ in range(_MOST_FRAMES):
-            if frame is None:
-                break
-            code = frame.f_code
-            is_person = known.get(code)
-            if is_person is None:
-                if len(known) >= _MOST_TEXTS:
-                    known.clear()
-                is_person = known[code] = not code.co_filename.startswith(self._libraries)
-            if is_person:
-                return self.writer.place(code.co_filename, frame.f_lineno)
-            frame = frame.f_back
-        return 0
+        """Return the line of the person's that called the wrapper."""
+        return self._callers.place(sys._getframe(2))  # noqa: SLF001 - the way to a caller's frame
 
 
 def _where(name: str, original: Callable[..., Any]) -> _Where:

@@ -178,8 +178,12 @@ class Patient:
         )
 
     def _last_seen(self) -> Line:
-        """Return the line of its last call, if it has done nothing else for long since."""
-        if self.vitals is None or not self.vitals.entered:
+        """Return the line of its last step, or of its last call if that was a moment ago."""
+        if self.vitals is None:
+            return Line()
+        if self.vitals.has_stepped_since:
+            return self.vitals.stepped
+        if not self.vitals.entered:
             return Line()
         newest = max(self.vitals.entered, key=lambda call: call.since_ns)
         is_recent = newest.since_ns / 1e9 > self.moved_at - _RECENT_S

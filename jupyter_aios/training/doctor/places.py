@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
-import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_aios.core.cells import Cell
 from jupyter_aios.core.wire import from_plain
+from jupyter_aios.training.doctor.callers import library_folders
 from jupyter_aios.training.kept import orders
 from jupyter_aios.training.loading import source_path
 
@@ -34,9 +34,7 @@ class Places:
         self._origins: dict[str, tuple[str, Path]] = {}
         """File name that the code runs under → what people call it, and where its text lies."""
         self._cells = 0
-        paths = sysconfig.get_paths()
-        folders = {paths["stdlib"], paths["purelib"], paths["platlib"]}
-        self._libraries = (*(folder + os.sep for folder in folders), _OURS, "<frozen ")
+        self._libraries = library_folders()
         self._learn(plan.code, Path(plan.folder))
 
     def _learn(self, code: Code, folder: Path) -> None:

@@ -35,10 +35,10 @@ MAX_RANKS = 1024
 NOBODY = -1
 PAIRWISE = " p2p"
 """Ends the name under which a group's point-to-point calls are counted."""
-_MAGIC = 0x41494F5356310001
+_MAGIC = 0x41494F5356310002
 _HISTORY_AT = 16
 """Numbers of the words (8 bytes each) of the head."""
-_STEP, _BEGUN, _DONE, _RAISED, _GROUPS, _FILES = 1, 2, 3, 4, 5, 6
+_STEP, _BEGUN, _DONE, _RAISED, _GROUPS, _FILES, _STEP_PLACE, _STEP_AFTER = range(1, 9)
 _GROUPS_AT = 8 * (_HISTORY_AT + HISTORY)
 _NAME_BYTES, _FILE_BYTES, _WHAT_BYTES = 64, 256, 96
 _ENTRY = struct.Struct(f"<QQQIHBi{_WHAT_BYTES}sQ")
@@ -89,6 +89,10 @@ class Vitals:
     """What a rank was in when its file was read."""
 
     step: int
+    stepped: Line
+    """Where the newest optimizer step was made."""
+    has_stepped_since: bool
+    """No call was begun after that step."""
     begun: int
     """Calls begun so far."""
     current: Call | None
@@ -124,9 +128,10 @@ class VitalsWriter:
         self.words[_FILES] = 1
         self.words[0] = _MAGIC
 
-    def count_step(self, step: int) -> None:
-        """Tell the number of optimizer steps so far."""
-        self.words[_STEP] = step
+    def count_step(self, step: int, place: int) -> None:
+        """Tell the number of optimizer steps so far, and where the last was made."""
+        words = self.words
+        words[_STEP], words[_STEP_PLACE], words[_STEP_AFTER] = step, place, self._begun
 
     def add_group(self, name: str, members: frozenset[int]) -> int:
         """Return the number of a new group, or NOBODY where there is no room for another."""
@@ -240,12 +245,14 @@ class VitalsReader:
             return None  # the entry was being written
         return Vitals(
             step=words[_STEP],
+            stepped=lines.at(words[_STEP_PLACE]),
+            has_stepped_since=words[_STEP] > 0 and words[_STEP_AFTER] == begun,
             begun=begun,
             current=current,
             has_raised=words[_RAISED] == begun != 0,
             entered=tuple(entered),
             history=tuple(
-                (OPERATIONS[word >> 56], lines.line(word >> 32 & 0xFFFF, word & 0xFFFFFFFF))
+                (OPERATIONS[word >> 56], lines.at(word & 0xFFFFFFFFFFFF))
                 for count in range(max(1, begun - HISTORY + 1), begun + 1)
                 if (word := words[_HISTORY_AT + count % HISTORY]) >> 56 < len(OPERATIONS)
             ),
@@ -264,6 +271,10 @@ class _Lines:
     def __init__(self, data: bytes, count: int) -> None:
         self._data = data
         self._count = min(count, MAX_FILES)
+
+    def at(self, place: int) -> Line:
+        """Return the line of a place, as `VitalsWriter.place` gave it."""
+        return self.line(place >> 32, place & 0xFFFFFFFF)
 
     def line(self, file: int, number: int) -> Line:
         if not 0 < file < self._count:

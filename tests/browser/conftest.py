@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Give a JupyterLab with a home of its own."""
     if CHROMIUM is None:
+        # Root has had the chance to install it: a skip there would hide that it could not.
+        assert os.geteuid() != 0, "apt-get install chromium fonts-dejavu-core"
         pytest.skip("Chromium is not installed: apt-get install chromium fonts-dejavu-core")
     home = tmp_path_factory.mktemp("lab") / "home"
     with home_at(home), contextlib.closing(Lab(home)) as started:

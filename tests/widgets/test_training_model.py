@@ -296,6 +296,8 @@ def test_the_head_says_how_far_the_job_is_and_how_long_it_will_take() -> None:
     assert (head["state"], head["step"], head["total"]) == ("running", 40, 100)
     assert head["how_total"] == "10 epochs x 10 batches"
     assert head["left_s"] == pytest.approx(6.0)
+    model.feed([told(EventKind.VERDICT, None, state="hang", text="rank 1 is stopped")])
+    assert model.head(NOW)["left_s"] is None
     assert head["samples_per_s"] == 320
 
 

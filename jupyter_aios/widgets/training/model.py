@@ -181,8 +181,9 @@ class TrainingModel:
         row = job_row(self.job, now)
         is_idle = row.is_idle or (self.is_idle and not row.is_terminal)
         state = "stalled" if row.is_stalled else "kept" if is_idle else row.state
-        is_running = row.state == "running"
-        left_s, pace = self._left_s() if is_running else None, self._steps_per_s()
+        # While ranks hang or stall, what they did before says nothing of what is left.
+        moves = state == "running" and self._verdict is None
+        left_s, pace = (self._left_s(), self._steps_per_s()) if moves else (None, None)
         failure = self.job.attempts[-1].failure if self.job.attempts else None
         told = failure.message.partition("\nhint: ") if failure else ("", "", "")
         return {
@@ -200,7 +201,7 @@ class TrainingModel:
             "total": self.total,
             "how_total": self.how_total,
             "left_s": left_s,
-            "steps_per_s": pace if is_running else None,
+            "steps_per_s": pace,
             "samples_per_s": self.curves.speed(),
             "restarts": [dict(one) for one in self.restarts],
             "logs": f"{self.prefix} logs {row.name}",

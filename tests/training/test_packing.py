@@ -474,6 +474,9 @@ def test_a_pushed_name_that_does_not_exist_is_answered_with_the_nearest(
     with pytest.raises(UnknownNameError) as caught:
         pack(notebook, "pass", push=["learing_rate"])
     assert caught.value.hint == "did you mean learning_rate?"
+    with pytest.raises(UnknownNameError) as caught:
+        pack(notebook, "pass", push=["zz"])
+    assert caught.value.hint == "there is: learning_rate"
 
 
 # ----------------------------------------------------------------------- functions and scripts

@@ -21,7 +21,7 @@ from jupyter_aios.training.packing.cell import compile_cell, literal_backend, pa
 from jupyter_aios.training.packing.lookup import importable_from
 from jupyter_aios.training.packing.names import annotation_names, annotations_in, unbound_names
 from jupyter_aios.training.packing.pickling import pickled
-from jupyter_aios.training.packing.shipment import Shipment
+from jupyter_aios.training.packing.shipment import SHELL_NAMES, Shipment
 from jupyter_aios.training.packing.sources import Sources
 from jupyter_aios.training.packing.staging import CycleError, cut, names_to_define, stage
 
@@ -90,7 +90,7 @@ def pack_cell(
     tree = parse_cell(text, first_line=first_line)
     for pushed in push:
         if pushed not in namespace:
-            known = (key for key in namespace if not key.startswith("_"))
+            known = (key for key in namespace if not key.startswith("_") and key not in SHELL_NAMES)
             raise UnknownNameError.among("variable", pushed, known)
     code, names = compile_cell(tree), unbound_names(tree)
     types = annotation_names(*annotations_in(tree))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from jupyter_aios.training.packing.sources import Sources
 
-_SHELL_NAMES = frozenset({
+SHELL_NAMES = frozenset({
     "In", "Out", "_", "__", "___", "_ih", "_oh", "_dh", "_i", "_ii", "_iii",
     "get_ipython", "exit", "quit", "open", "display",
 })  # fmt: skip
@@ -97,7 +97,7 @@ class Shipment:
 
     def want(self, name: str, reader: str) -> None:
         """Make the notebook's global `name` travel; a name that it does not have is left alone."""
-        is_special = name in _SHELL_NAMES or (name.startswith("__") and name.endswith("__"))
+        is_special = name in SHELL_NAMES or (name.startswith("__") and name.endswith("__"))
         if name in self.live or is_special or name not in self.namespace or name in self._theirs:
             return
         self._classify(name, self.namespace[name], reader)

@@ -1,9 +1,11 @@
 """An operating system for AI work, inside the notebook.
 
-In a notebook: `%load_ext jupyter_aios`, then `%aios` and `%%aios_train --nodes 4`. In Python:
+In a notebook: `%load_ext jupyter_aios`, then `%aios`, `%%aios_train --nodes 4`, `%%aios_allocate`.
+In Python:
 
     import jupyter_aios as aios
     job = aios.submit("train.py", nodes=2)
+    answer = aios.allocate({"r": [3, 5, 2], "c": [6, 5]})
 
 In a rank: `aios.log(loss=loss)`, `aios.checkpoint(step, model=model)`, `aios.restore(model=model)`,
 `aios.device()`.
@@ -21,6 +23,7 @@ from jupyter_aios.core.version import __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from jupyter_aios.commands.allocating import allocate
     from jupyter_aios.commands.api import job, jobs, submit
     from jupyter_aios.commands.handle import JobHandle as Job
     from jupyter_aios.errors import AiosError
@@ -30,6 +33,7 @@ __all__ = [
     "AiosError",
     "Job",
     "__version__",
+    "allocate",
     "checkpoint",
     "device",
     "job",
@@ -43,6 +47,7 @@ __all__ = [
 _PLACES = {
     "AiosError": ("jupyter_aios.errors", "AiosError"),
     "Job": ("jupyter_aios.commands.handle", "JobHandle"),
+    "allocate": ("jupyter_aios.commands.allocating", "allocate"),
     "submit": ("jupyter_aios.commands.api", "submit"),
     "job": ("jupyter_aios.commands.api", "job"),
     "jobs": ("jupyter_aios.commands.api", "jobs"),

@@ -8,5 +8,7 @@ here         what is shown where no verb is typed
 kept, keeping  cells, push, pull and interrupt in ranks that a job keeps; what is typed for them
 submitting   from packed code and options to a job
 record       what makes a run repeatable
+allocating   what is to be placed on nodes: a file, a cell, tables, traces, the live cluster
+solving, answer  the search and its interrupt; an allocation that draws and explains itself
 handle, api  what Python gets: a job, and `aios.submit`
 """

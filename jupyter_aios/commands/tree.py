@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_aios.commands import acting, doctor, keeping, looking, rerunning
+from jupyter_aios.commands import acting, allocating, doctor, keeping, looking, rerunning
 from jupyter_aios.commands.arguments import HELP, Parser
 from jupyter_aios.commands.here import show_here
 from jupyter_aios.errors import InputError, UnknownNameError
@@ -80,6 +80,10 @@ VERBS = {
         Verb(
             "prune", "remove finished jobs with their logs", acting.prune, acting.add_prune,
             takes_jobs=True,
+        ),
+        Verb(
+            "allocate", "place tasks on nodes: a file, a trace, or what waits on this cluster",
+            allocating.allocate_file, allocating.add_allocate,
         ),
         Verb("restart", "replace the controller by a fresh one; jobs go on", acting.restart),
         Verb(

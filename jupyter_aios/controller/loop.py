@@ -11,8 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from jupyter_aios.allocation.check import faults
-from jupyter_aios.allocation.problem import Problem
 from jupyter_aios.controller.verdict import verdict
 from jupyter_aios.core.cells import release_reason
 from jupyter_aios.core.entities import Attempt, Failure, StopReason
@@ -20,7 +18,8 @@ from jupyter_aios.core.ports import AttemptPhase, AttemptRef, Outcome
 from jupyter_aios.core.states import HOLDING, JobState
 from jupyter_aios.core.units import format_duration
 from jupyter_aios.errors import StorageError
-from jupyter_aios.scheduling.queue import claims, decide, gang_of, nodes_for
+from jupyter_aios.scheduling.queue import decide, nodes_for
+from jupyter_aios.scheduling.room import launch_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -211,10 +210,8 @@ class Loop:
         self._ledger.move(placed, JobState.STARTING, f"handed to an agent, start: {start}")
 
     def _faults(self, job: Job, allocation: Allocation, nodes: Sequence[Node]) -> list[str]:
-        holding = self._ledger.live(*HOLDING)
-        taken = [claim for one in holding for claim in claims(one.spec, one.allocation)]
-        problem = Problem(gang_of(job.spec), nodes_for(job.spec, nodes), tuple(taken))
-        return faults(problem, allocation)
+        offered = nodes_for(job.spec, nodes)
+        return launch_faults(job.spec, offered, self._ledger.live(*HOLDING), allocation)
 
     def _refuse(self, job: Job, error: Exception) -> None:
         """End a job that could not be handed over; leave one whose agent lives all the same."""

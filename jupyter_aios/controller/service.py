@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_aios.allocation import Problem, allocate
 from jupyter_aios.controller.filesystem import free_bytes
 from jupyter_aios.controller.loop import ref_of
 from jupyter_aios.controller.pruning import prune
@@ -26,7 +25,8 @@ from jupyter_aios.core.states import HOLDING, JobState
 from jupyter_aios.core.submission import JOB_ID, blobs_of, code_faults, job_id, spec_faults
 from jupyter_aios.core.wire import EventReply, Hello
 from jupyter_aios.errors import CapacityError, InputError, StateError, UnknownNameError
-from jupyter_aios.scheduling.queue import gang_of, nodes_for, refuse_impossible
+from jupyter_aios.scheduling.queue import nodes_for, refuse_impossible
+from jupyter_aios.scheduling.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -161,8 +161,7 @@ class Service:
     def _plan(self, job: Job) -> LaunchPlan:
         """Plan on an empty cluster: what can never be launched is refused now, not later."""
         refuse_impossible(job.spec, self._nodes)
-        problem = Problem(gang_of(job.spec), nodes_for(job.spec, self._nodes))
-        allocation = allocate(problem)
+        allocation = Room(nodes_for(job.spec, self._nodes)).place(job.spec)
         if allocation is None:  # pragma: no cover - refuse_impossible has said so before
             raise CapacityError("the job does not fit on these nodes")
         return self._engine(job.spec.engine).plan(job, allocation, job.attempt + 1)

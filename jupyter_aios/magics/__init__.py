@@ -1,4 +1,4 @@
-"""`%aios VERB` and `%%aios_train`: parse, call, return a value that draws itself.
+"""`%aios VERB`, `%%aios_train`, `%%aios_allocate`: parse, call, return what draws itself.
 
 `%load_ext jupyter_aios` imports only this file; the rest is loaded when it is first used.
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HELP = frozenset({"-h", "--help"})
 _MATCHER = "jupyter_aios"
+_CELL_MAGICS = frozenset({"%%aios_train", "%%aios_allocate"})
 
 
 @magics_class
@@ -46,7 +47,7 @@ class AiosMagics(Magics):
         """Look at and steer training jobs: `%aios VERB`; `%aios` says where one is.
 
         Verbs: status, jobs, nodes, attach, logs, cancel, pull, push, interrupt, rerun, prune,
-        restart, doctor.
+        restart, doctor, allocate.
         `%aios -h` lists them, `%aios VERB -h` explains one.
         """
         from jupyter_aios.commands import tree
@@ -62,6 +63,17 @@ class AiosMagics(Magics):
         from jupyter_aios.magics.training import train
 
         return train(split(line), cell or "", self.place, running_cell(self.shell))
+
+    @line_cell_magic
+    def aios_allocate(self, line: str, cell: str | None = None) -> object:
+        """Place tasks on nodes: `nodes:` and `tasks:` in the cell, or the textbook's `r:`, `c:`.
+
+        Without a cell: `%aios_allocate --nodes machines --tasks jobs` takes DataFrames, `--live`
+        what waits on this cluster. `%%aios_allocate -h` lists the options.
+        """
+        from jupyter_aios.magics.allocating import allocate
+
+        return allocate(split(line), cell or "", self.place)
 
     def complete(self, context: CompletionContext) -> dict[str, Any]:
         """Return what may stand at the cursor, where the line is one of ours."""
@@ -103,7 +115,9 @@ def split(line: str) -> list[str]:
 def help_without_body(lines: list[str]) -> list[str]:
     """Let `%%aios_train -h` stand alone: IPython refuses a cell magic without a body."""
     words = "".join(lines).split()
-    is_help = words[:1] == ["%%aios_train"] and len(words) > 1 and set(words[1:]) <= _HELP
+    is_help = (
+        bool(words) and words[0] in _CELL_MAGICS and len(words) > 1 and set(words[1:]) <= _HELP
+    )
     return [lines[0].replace("%%", "%", 1)] if is_help else lines
 
 

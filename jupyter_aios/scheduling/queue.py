@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_aios.allocation.greedy import allocate, placeable
-from jupyter_aios.allocation.problem import Claim, Gang, Problem
 from jupyter_aios.core.entities import MAX_VIRTUAL_NODES, Allocation, Job, JobId, Node, Resources
 from jupyter_aios.core.units import MILLI, format_bytes, format_milli
 from jupyter_aios.errors import AiosError, CapacityError, InputError
+from jupyter_aios.scheduling.room import Room, claims
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,27 +38,28 @@ def decide(queue: Iterable[Job], nodes: Sequence[Node], holding: Iterable[Job]) 
 
     The first that does not fit blocks those behind it on its engine, so nobody is overtaken for
     ever; one that could not fit on empty nodes either (a node is gone) blocks nobody. Whoever
-    launches a placing checks it first (`allocation.check`).
+    launches a placing checks it first (`room.launch_faults`).
     """
     taken = [claim for job in holding for claim in claims(job.spec, job.allocation)]
+    rooms: dict[str, Room] = {}
     placings: list[Placing] = []
     waiting: dict[JobId, str] = {}
     blocked: Counter[str] = Counter()
     for job in sorted(queue, key=queue_order):
-        offered = nodes_for(job.spec, nodes)
+        engine = job.spec.engine
+        if engine not in rooms:
+            rooms[engine] = Room(nodes_for(job.spec, nodes), taken)
         try:
             refuse_impossible(job.spec, nodes)
         except AiosError as error:
             waiting[job.id] = f"waits for nodes that are not there: {error.message}"
             continue
-        problem = Problem(gang_of(job.spec), offered, tuple(taken))
-        allocation = None if blocked[job.spec.engine] else allocate(problem)
+        allocation = None if blocked[engine] else rooms[engine].place(job.spec)
         if allocation is None:
-            waiting[job.id] = _reason(problem, blocked[job.spec.engine])
-            blocked[job.spec.engine] += 1
+            waiting[job.id] = _reason(job.spec, rooms[engine].count(job.spec), blocked[engine])
+            blocked[engine] += 1
             continue
         placings.append(Placing(job.id, allocation))
-        taken += claims(job.spec, allocation)
     return Decisions(tuple(placings), waiting)
 
 
@@ -83,19 +83,8 @@ def refuse_impossible(spec: JobSpec, nodes: Sequence[Node]) -> None:
     usable = [node for node in nodes_for(spec, nodes) if not node.is_drained]
     if spec.nodes > len(usable):
         raise _too_many(spec, usable)
-    if len(placeable(gang_of(spec), usable)) < spec.nodes:
+    if Room(usable).count(spec) < spec.nodes:
         raise _too_large(spec, usable)
-
-
-def gang_of(spec: JobSpec) -> Gang:
-    """Return what the job asks of the allocator."""
-    return Gang(spec.nodes, spec.resources)
-
-
-def claims(spec: JobSpec, allocation: Allocation | None) -> list[Claim]:
-    """Return what a job with this allocation holds."""
-    placements = allocation.placements if allocation else ()
-    return [Claim(placement, spec.resources) for placement in placements]
 
 
 def nodes_for(spec: JobSpec, nodes: Iterable[Node]) -> tuple[Node, ...]:
@@ -152,12 +141,10 @@ def _typable(what: str, amount: int) -> str:
     return f"{amount >> 20}MiB"
 
 
-def _reason(problem: Problem, ahead: int) -> str:
-    gang = problem.gang
-    free = len(placeable(gang, problem.nodes, problem.taken))
-    each = " each" if gang.tasks > 1 else ""
+def _reason(spec: JobSpec, free: int, ahead: int) -> str:
+    each = " each" if spec.nodes > 1 else ""
     sentence = (
-        f"waits for {_count(gang.tasks, 'node')} with {_demand(gang.demand)}{each}:"
+        f"waits for {_count(spec.nodes, 'node')} with {_demand(spec.resources)}{each}:"
         f" {free} {'is' if free == 1 else 'are'} free now"
     )
     if ahead:

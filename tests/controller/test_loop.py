@@ -362,7 +362,9 @@ def test_a_disk_that_fills_up_after_the_launch_starts_the_job_once(
 def test_a_placement_that_does_not_pass_the_check_is_never_launched(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jupyter_aios.controller.loop.faults", lambda *_: ["it is not feasible"])
+    monkeypatch.setattr(
+        "jupyter_aios.controller.loop.launch_faults", lambda *_: ["it is not feasible"]
+    )
     job = rig.submit()
     rig.turn()
     assert rig.job(job).state is JobState.QUEUED

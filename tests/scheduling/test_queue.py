@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_aios.allocation import Claim, Problem, faults
 from jupyter_aios.core.entities import (
     Allocation,
     Device,
@@ -21,7 +20,8 @@ from jupyter_aios.core.entities import (
 from jupyter_aios.core.states import JobState
 from jupyter_aios.errors import CapacityError, InputError
 from jupyter_aios.scheduling import decide, refuse_impossible
-from jupyter_aios.scheduling.queue import claims, gang_of, queue_order
+from jupyter_aios.scheduling.queue import queue_order
+from jupyter_aios.scheduling.room import launch_faults
 from jupyter_aios.testing.examples import example_job, example_spec
 
 
@@ -76,11 +76,11 @@ def test_nobody_is_overtaken_and_nothing_is_given_twice(queue: list[Job], random
     waiting = [by_id[job_id] for job_id in decisions.waiting if _is_possible(by_id[job_id], nodes)]
     if waiting and placed:
         assert queue_order(placed[-1]) < min(map(queue_order, waiting))
-    taken: tuple[Claim, ...] = ()
+    held: list[Job] = []
     for placing in decisions.placings:
         job = by_id[placing.job_id]
-        assert faults(Problem(gang_of(job.spec), nodes, taken), placing.allocation) == []
-        taken += tuple(claims(job.spec, placing.allocation))
+        assert launch_faults(job.spec, nodes, held, placing.allocation) == []
+        held.append(replace(job, state=JobState.RUNNING, allocation=placing.allocation))
     random.shuffle(queue)
     assert decide(queue, nodes, []) == decisions
 

@@ -1,28 +1,5 @@
 // ------------------------------------------------------------------ how the job stands
 
-function element(tag, className = "", text = "") {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
-}
-
-function button(text, label, press) {
-  const made = element("button", "aios-button", text);
-  made.type = "button";
-  if (label) {
-    made.title = label;
-    made.setAttribute("aria-label", label);
-  }
-  made.addEventListener("click", press);
-  return made;
-}
-
-// Writing what already stands there would end a person's selection.
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
 function formatDuration(seconds) {
   const two = (value) => String(Math.floor(value)).padStart(2, "0");
   if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)} s`;

@@ -13,6 +13,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from jupyter_aios.widgets.tones import COLOURS, GREY, STATES
 from jupyter_aios.widgets.training.curves import group_of
 
 if TYPE_CHECKING:
@@ -24,16 +25,10 @@ if TYPE_CHECKING:
 LAST_LINES = 20
 _POINTS = 1200
 _CHARTS = 6
-_GREY = "#808080"
-_COLOURS = (
-    "#3987e5", "#e8752a", "#2fa36b", "#cf5a9f", "#9273d6",
-    "#1f9fab", "#bf8f1c", "#e0565d", "#7b8c9c", "#7aa52b",
-)  # fmt: skip
 _ANSI = re.compile(
     r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b.|[\x00-\x08\x0b-\x1f]"
 )
 _PRE = "overflow:auto;margin:6px 0;font:12px/1.4 monospace"
-_STATES = {"succeeded": "#2fa36b", "failed": "#e0565d", "running": "#3987e5"}
 
 
 def bundle(model: TrainingModel, now: float, place: str) -> dict[str, Any]:
@@ -56,7 +51,7 @@ def page(model: TrainingModel, now: float, place: str, png: str = "") -> str:
     """Return the view as HTML without scripts; every text in it is escaped."""
     head = model.head(now)
     status, _, lines = plain(model.text(now, LAST_LINES)).partition("\n")
-    colour = _STATES.get(head["state"], _GREY)
+    colour = STATES.get(head["state"], GREY)
     parts = [
         f'<div class="aios-place-{html.escape(place)}">',
         f'<div style="border-left:3px solid {colour};padding-left:8px">{html.escape(status)}</div>',
@@ -102,7 +97,7 @@ def picture(model: TrainingModel) -> bytes:
 def _draw(axes: Axes, members: list[Series], first_colour: int) -> None:
     for at, series in enumerate(members):
         points = series.points(_POINTS)
-        colour = _COLOURS[(first_colour + at) % len(_COLOURS)]
+        colour = COLOURS[(first_colour + at) % len(COLOURS)]
         label = f"≈ {series.label}" if series.how else series.label
         marker = "o" if len(points) == 1 else ""
         axes.plot(
@@ -113,11 +108,11 @@ def _draw(axes: Axes, members: list[Series], first_colour: int) -> None:
                 points.steps, points.lows, points.highs, color=colour, alpha=0.2, lw=0
             )
     axes.patch.set_alpha(0)
-    axes.tick_params(colors=_GREY, labelsize=8)
-    axes.set_xlabel(members[0].axis, color=_GREY, fontsize=8)
-    axes.grid(color=_GREY, alpha=0.25, lw=0.6)
+    axes.tick_params(colors=GREY, labelsize=8)
+    axes.set_xlabel(members[0].axis, color=GREY, fontsize=8)
+    axes.grid(color=GREY, alpha=0.25, lw=0.6)
     for side, spine in axes.spines.items():
         spine.set_visible(side in {"left", "bottom"})
-        spine.set_color(_GREY)
-    legend = axes.legend(fontsize=8, frameon=False, labelcolor=_GREY, loc="best")
+        spine.set_color(GREY)
+    legend = axes.legend(fontsize=8, frameon=False, labelcolor=GREY, loc="best")
     legend.get_frame().set_alpha(0)

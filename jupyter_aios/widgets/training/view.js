@@ -2,67 +2,24 @@
 // The protocol stands at the head of view.py. A page keeps one view per model and moves it: into
 // the widget's output while the job runs, and into the picture's place when that has replaced it.
 
-const GREETINGS_MS = [0, 700, 2000, 5000, 10000, 20000];
-const SEATED_MS = 1000;
 const SILENCE_MS = 5000;
-const HANDLED = new Set(["Enter", " ", "Home", "End", "PageUp", "PageDown", "ArrowLeft", "ArrowRight",
-  "ArrowUp", "ArrowDown", "+", "=", "-", "0"]);
-
-class View {
+class View extends SeatedView {
   constructor(model) {
-    this.model = model;
-    this.id = `v${Math.random().toString(36).slice(2)}`;
-    this.number = -1; // of the last message; -1 before the first snapshot
+    super(model);
     this.rank = null;
     this.head = new Head(() => this.stop());
     this.board = new Board((key, low, high) => this.send({ type: "detail", key, low, high }));
     this.output = new Output((rank) => this.chooseRank(rank));
-    this.root = element("div", "aios");
-    this.root.setAttribute("role", "group");
     this.root.append(this.head.element, this.board.element, this.output.element);
-    this.root.dataset.state = "waiting";
-    this.root.dataset.synced = "false";
-    this.guardKeys();
     this.listening = setInterval(() => this.ask(), SILENCE_MS);
-    this.themes = new MutationObserver(() => this.board.themeChanged());
-    for (const node of [document.documentElement, document.body]) {
-      this.themes.observe(node, { attributes: true, attributeFilter: ["class", "data-jp-theme-name", "data-theme"] });
-    }
   }
 
-  // Notebooks have shortcuts of one key; those that mean something here do not reach them.
-  guardKeys() {
-    this.onKey = (event) => {
-      const at = event.target;
-      if (!(at instanceof Element) || !this.root.contains(at)) return;
-      if (event.ctrlKey || event.metaKey || event.altKey || !HANDLED.has(event.key)) return;
-      if (event.shiftKey && event.key === "Enter") return;
-      event.stopImmediatePropagation();
-      if (at.onKey && at.onKey(event.key)) event.preventDefault();
-    };
-    window.addEventListener("keydown", this.onKey, true);
+  setGone() {
+    this.head.setGone(true);
   }
 
-  send(content) {
-    try {
-      this.model.send({ ...content, view: this.id });
-    } catch {
-      this.head.setGone(true);
-    }
-  }
-
-  greet() {
-    const hasLab = Boolean(document.querySelector(".jp-OutputArea, .jp-Notebook"));
-    for (const after of GREETINGS_MS) {
-      setTimeout(() => {
-        if (this.number < 0 && !this.isClosed) this.send({ type: "hello", can_move: hasLab });
-      }, after);
-    }
-  }
-
-  sitDown() {
-    this.send({ type: "seated" });
-    this.send({ type: "ping" });
+  themeChanged() {
+    this.board.themeChanged();
   }
 
   // A kernel that has answered before, and does not any more, is gone, or busy in its way.
@@ -186,14 +143,11 @@ class View {
   }
 
   close() {
-    this.isClosed = true;
-    window.removeEventListener("keydown", this.onKey, true);
+    super.close();
     clearInterval(this.listening);
-    this.themes.disconnect();
     this.head.close();
     this.board.close();
     this.output.close();
-    this.root.remove();
   }
 }
 
@@ -228,64 +182,3 @@ async function interruptKernel(kernelId) {
     return `the server could not be asked: ${error.message}`;
   }
 }
-
-// The picture of a saved notebook has a place for the view that made it. Where this page still has
-// the view, it sits down there.
-function takePlaces(model, place) {
-  const spots = document.getElementsByClassName(`aios-place-${model.get("place")}`);
-  const look = () => {
-    for (const spot of spots) if (!spot.dataset.taken) place(spot);
-  };
-  const observer = new MutationObserver(look);
-  observer.observe(document.body, { childList: true, subtree: true });
-  look();
-  return () => observer.disconnect();
-}
-
-const views = new Set(); // more than one where a model is shown twice
-
-function spare(model) {
-  const free = [...views].find((view) => !view.root.isConnected);
-  if (free) return free;
-  const view = new View(model);
-  views.add(view);
-  view.greet();
-  return view;
-}
-
-function show(model, parent) {
-  const view = spare(model);
-  view.mount(parent);
-  return view;
-}
-
-export default {
-  initialize({ model }) {
-    const receive = (message, buffers) => {
-      for (const view of views) view.receive(message, buffers);
-    };
-    model.on("msg:custom", receive);
-    spare(model);
-    const leave = takePlaces(model, (spot) => {
-      spot.dataset.taken = "true";
-      spot.replaceChildren();
-      show(model, spot);
-    });
-    return () => {
-      leave();
-      model.off("msg:custom", receive);
-      for (const view of views) view.close();
-      views.clear();
-    };
-  },
-
-  render({ model, el }) {
-    el.classList.add("aios-host");
-    const view = show(model, el);
-    const seating = setTimeout(() => view.sitDown(), SEATED_MS);
-    return () => {
-      clearTimeout(seating);
-      if (view.root.parentNode === el) view.root.remove();
-    };
-  },
-};

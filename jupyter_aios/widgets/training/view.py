@@ -41,15 +41,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import traitlets
 
+from jupyter_aios.widgets.seat import SeatedWidget, joined
 from jupyter_aios.widgets.training import static
 from jupyter_aios.widgets.training.curves import SNAPSHOT_POINTS, Curve
 
@@ -60,21 +58,16 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.1
 SCRIPTS = (
-    "head.js", "ansi.js", "curve.js", "scales.js", "chart.js", "pointer.js", "board.js",
-    "output.js", "view.js",
+    "../dom.js", "../seat.js", "head.js", "ansi.js", "curve.js", "scales.js", "chart.js",
+    "pointer.js", "board.js", "output.js", "view.js",
 )  # fmt: skip
 _HERE = Path(__file__).parent
-_WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 _UNHEARD_S = (0.3, 0.8, 1.5, 3.0, 6.0, 12.0, 24.0)
 """After so long everything is sent to all, while nobody has said hello."""
 _DETAIL_POINTS = 20_000
 
 
-def _script() -> str:
-    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-
-
-class TrainingView(anywidget.AnyWidget):
+class TrainingView(SeatedWidget):
     """A job as a live view; feed `model` under `lock`, then `publish`.
 
     Example:
@@ -85,10 +78,8 @@ class TrainingView(anywidget.AnyWidget):
 
     """
 
-    _esm = _script()
-    _css = (_HERE / "view.css").read_text(encoding="utf-8")
-    place = traitlets.Unicode().tag(sync=True)
-    """Names the places where a page may show this view."""
+    _esm = joined(_HERE, SCRIPTS)
+    _css = joined(_HERE, ("../base.css", "view.css"))
     kernel_id = traitlets.Unicode().tag(sync=True)
     blocking = traitlets.Bool(default_value=False).tag(sync=True)
     """Whether the cell that waits for this job is running: then only an interrupt is heard."""
@@ -100,19 +91,12 @@ class TrainingView(anywidget.AnyWidget):
         cancel: Callable[[], object] | None = None,
         limit: int = SNAPSHOT_POINTS,
     ) -> None:
-        super().__init__(place=uuid.uuid4().hex, kernel_id=_kernel_id())
+        super().__init__(kernel_id=_kernel_id())
         self.model = model
-        self.lock = threading.RLock()
         self._cancel = cancel
         self._limit = limit
         self._number = 0
-        self._shown_at: float | None = None
         self._unheard = list(_UNHEARD_S)
-        self._displays: list[str] = []
-        self._must_stay_widget = False
-        self._settled: dict[str, Any] | None = None
-        _let_messages_through(self.comm)
-        self.on_msg(self._hear)
 
     @property
     def is_hurried(self) -> bool:
@@ -181,9 +165,8 @@ class TrainingView(anywidget.AnyWidget):
         kind, view = content.get("type"), str(content.get("view", ""))
         if kind == "hello":
             self._welcome(view, can_move=bool(content.get("can_move")))
-        elif kind == "seated" and not self._must_stay_widget and self._settled is None:
-            # From here on a notebook that is saved, and opened without a kernel, says how to go on.
-            self.settle()
+        elif kind == "seated":
+            self._sit()
         elif kind == "ping":
             self.send({"type": "pong", "to": view})
         elif kind == "stop":
@@ -196,10 +179,8 @@ class TrainingView(anywidget.AnyWidget):
             self._unheard.clear()
             self.publish()  # a snapshot holds what has been told
             self._send_state("snapshot", self.model.snapshot(time.time(), self._limit), to=view)
-            if not can_move and not self._must_stay_widget:
-                self._must_stay_widget = True
-                if self._settled is not None:
-                    self._update_displays(self._settled)
+            if not can_move:
+                self._keep_widget()
 
     def _show_more(self, kind: str, view: str, content: dict[str, Any]) -> None:
         buffers: list[Any] = []
@@ -233,42 +214,11 @@ class TrainingView(anywidget.AnyWidget):
 
     # ------------------------------------------------------------------------ in the notebook
 
-    def _ipython_display_(self, **_: object) -> None:
-        self.show()
+    def _plain(self) -> str:
+        return static.plain(self.model.text(time.time(), 0))
 
-    def show(self) -> None:
-        """Show the view here; when it has settled, the output is the picture of it."""
-        from IPython.display import display
-
-        display_id = uuid.uuid4().hex
-        self._displays.append(display_id)
-        if self._shown_at is None:
-            self._shown_at = time.time()
-        with self.lock:
-            settled = self._settled
-            text = static.plain(self.model.text(time.time(), 0))
-        data = {"text/plain": text, _WIDGET_MIME: self._widget()} if settled is None else settled
-        display(data, raw=True, display_id=display_id)
-
-    def settle(self) -> None:
-        """Let the outputs be what a notebook needs where no kernel runs: a picture and text.
-
-        A page that has the view puts it into the picture's place, so a person sees no change.
-        """
-        with self.lock:
-            settled = self._settled = static.bundle(self.model, time.time(), self.place)
-        self._update_displays(settled)
-
-    def _update_displays(self, data: dict[str, Any]) -> None:
-        from IPython.display import display
-
-        if self._must_stay_widget:
-            data = data | {_WIDGET_MIME: self._widget()}
-        for display_id in self._displays:
-            display(data, raw=True, display_id=display_id, update=True)
-
-    def _widget(self) -> dict[str, Any]:
-        return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+    def _bundle(self) -> dict[str, Any]:
+        return static.bundle(self.model, time.time(), self.place)
 
 
 def _kernel_id() -> str:
@@ -279,14 +229,3 @@ def _kernel_id() -> str:
         found = re.fullmatch(r"kernel-(.+)\.json", Path(get_connection_file()).name)
         return found[1] if found else ""
     return ""
-
-
-def _let_messages_through(comm: Any) -> None:  # noqa: ANN401 - ipykernel's or a dummy
-    """Have messages of the page handled where the page sends them.
-
-    JupyterLab sends them to a thread of the kernel of their own (a subshell), which answers while a
-    cell runs. ipykernel 7.4 routes them back to the thread that last sent, and there they would
-    wait for the end of the cell.
-    """
-    if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda _, default: default  # noqa: SLF001 - there is no other way

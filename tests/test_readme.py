@@ -16,6 +16,7 @@ import pytest
 
 from jupyter_aios.commands import tree
 from jupyter_aios.errors import AiosError
+from jupyter_aios.magics.allocating import allocate_parser
 from jupyter_aios.magics.training import train_parser
 from tests.homes import home_at
 from tests.spine.kernels import Kernels, typed_in_a_shell
@@ -78,7 +79,7 @@ def lies(text: str) -> list[str]:
     found += [fault for line in typed for fault in faults(line)]
     found += [f"there is no {link}" for link in _LINK.findall(text) if not _exists(link)]
     options = {option for verb in tree.VERBS.values() for option in verb.parser("").options()}
-    options |= set(train_parser().options())
+    options |= set(train_parser().options()) | set(allocate_parser().options())
     prose = [code for code in _INLINE.findall(_BLOCK.sub("", text)) if code.startswith("--")]
     mentioned = {option for code in prose for option in _OPTION.findall(code)}
     found += [f"no option is named {option}" for option in sorted(mentioned - options)]
@@ -98,6 +99,8 @@ def faults(line: str) -> list[str]:
             return _read_faults(verb.parser(prefix.strip()), rest)
     if line.startswith("%%aios_train "):
         return _read_faults(train_parser(), shlex.split(line)[1:])
+    if line.startswith("%%aios_allocate "):
+        return _read_faults(allocate_parser(), shlex.split(line)[1:])
     makefile = (REPOSITORY / "Makefile").read_text()
     return [
         f"make {target} does not exist"

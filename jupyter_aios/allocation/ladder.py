@@ -44,8 +44,8 @@ _MOST_KINDS = 2_000
 """With more kinds of tasks, or of nodes, than this, patterns of whole nodes repeat too rarely."""
 _QUICK_PAIRS = 2_000_000
 """Tasks × nodes up to which all greedy policies of the list take a moment."""
-_SLOW_PAIRS = 50_000_000
-"""Tasks × nodes above which a greedy policy takes so long that the better rungs go first."""
+_GREEDY_SHARE = 0.4
+"""Of the time, what the first greedy policy may take before the better rungs."""
 
 
 def allocate(
@@ -179,7 +179,8 @@ class _Search:
         if is_small:
             worker().warm_up()
         policies = POLICIES if pairs <= _QUICK_PAIRS or is_small else POLICIES[:1]
-        if pairs <= _SLOW_PAIRS:
+        goes_first = greedy_s(self.problem) <= _GREEDY_SHARE * self.effort.left_s()
+        if goes_first:
             self._greedy(policies)
         if not self._is_proven():
             self._prices()
@@ -188,7 +189,7 @@ class _Search:
                 self._exact()
         else:
             self._large()
-        if pairs > _SLOW_PAIRS:
+        if not goes_first:
             self._greedy(policies)
         is_open = self.best is not None and self.values[0] != self.bound
         if is_open and not is_small and not self.effort.is_over():
@@ -318,6 +319,11 @@ def _greedy(
     from jupyter_aios.allocation.greedy import sorted_greedy
 
     return sorted_greedy(problem, names, policy, effort)
+
+
+def greedy_s(problem: Problem) -> float:
+    """Return about how many seconds best fit takes, as measured: a guess within a factor of two."""
+    return len(problem.tasks) * (1e-5 + len(problem.nodes) / 6e8)
 
 
 def count_kinds(problem: Problem) -> int:

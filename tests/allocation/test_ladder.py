@@ -128,3 +128,17 @@ def test_an_interrupt_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.bound is None
     assert found.rung in {"best-fit", "fgd", "stay"}
     assert faults(problem, found.assignment, found.devices) == []
+
+
+def test_what_a_rung_proposes_and_the_check_refuses_is_never_the_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def overfull(problem: Problem, *_: object) -> Placed:
+        n = len(problem.tasks)
+        return Placed(np.zeros(n, np.int64), np.zeros(n, np.int64))
+
+    monkeypatch.setattr("jupyter_aios.allocation.greedy.sorted_greedy", overfull)
+    with caplog.at_level(logging.ERROR):
+        found = allocate(packing([3, 5, 2], [6, 5]), "feasible")
+    assert faults(found.problem, found.assignment, found.devices) == []
+    assert "the rung best-fit proposed what cannot be" in caplog.text

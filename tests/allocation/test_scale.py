@@ -26,12 +26,12 @@ def _value(problem: Problem, objective: str, placed: Placed) -> int:
     return int(weights(problem, objective)[placed.assignment >= 0].sum())
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(120))
 def test_what_is_proposed_is_feasible_and_within_the_bound(seed: int) -> None:
     problem = small_problem(random.Random(seed), most_tasks=14, most_nodes=5)
     objective = OBJECTIVES[seed % 3]
     certificate = solve_prices(problem, (objective,), Effort.of(60))
-    placed = scale(problem, (objective,), Effort.of(0.2), certificate=certificate)
+    placed = scale(problem, (objective,), Effort.of(0.1), certificate=certificate)
     assert placed is not None
     assert faults(problem, placed.assignment, placed.devices) == []
     assert _value(problem, objective, placed) <= certificate.bound
@@ -41,7 +41,7 @@ def test_what_is_proposed_is_feasible_and_within_the_bound(seed: int) -> None:
 def test_nothing_that_fits_is_left_out(seed: int) -> None:
     rng = random.Random(seed)
     problem = small_problem(rng, most_tasks=14, most_nodes=5, features=frozenset({"shares"}))
-    placed = scale(problem, ("gpu",), Effort.of(0.2))
+    placed = scale(problem, ("gpu",), Effort.of(0.1))
     assert placed is not None
     free, devices = problem.nodes.free.copy(), problem.nodes.devices.copy()
     for i in np.flatnonzero(placed.assignment >= 0).tolist():
@@ -63,7 +63,7 @@ def test_a_better_start_is_not_thrown_away() -> None:
     assert _value(problem, "priority", again) >= _value(problem, "priority", best)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_equal_seeds_give_equal_placements(seed: int) -> None:
     problem = small_problem(random.Random(seed), most_tasks=14, most_nodes=5)
     first, second = (scale(problem, ("gpu",), Effort.of(30.0, seed=seed)) for _ in range(2))

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from jupyter_aios.allocation.effort import Effort
     from jupyter_aios.allocation.problem import Bools, Ints
 
-_FAILURES = 200
+_FAILURES = 1500
 """So many attempts in a row that gain nothing end the search."""
+_SLACK = 0.04
+"""By which share of the best an allocation may fall behind it on the way, at first.
+
+Dueck's record-to-record travel (1993).
+"""
 _BLINK = 0.15
 """How often a task goes to any node that holds it rather than to the tightest."""
 
@@ -64,18 +69,24 @@ class Ruins:
     def improve(self, effort: Effort) -> None:
         """Ruin and recreate until time is over or nothing gains any more."""
         best, failures = self.key(), 0
+        now, kept = best, self.room.copy()
+        in_force = int(self.room.problem.tasks.is_in_force.sum())
         while failures < _FAILURES and not effort.is_over():
-            if (self.room.node >= 0).all() and best[2] == int(
-                self.room.problem.tasks.is_in_force.sum()
-            ):
-                return
+            if (self.room.node >= 0).all() and now[2] == in_force:
+                break
             before = self.room.copy()
             self._attempt(effort)
             key = self.key()
-            if key < best:
-                self.room.become(before)
             failures = 0 if key > best else failures + 1
-            best = max(best, key)
+            slack = best[1] * _SLACK * (1 - failures / _FAILURES)
+            if key > best:
+                best, kept = key, self.room.copy()
+            if key >= now or (key[0] >= best[0] and key[1] >= best[1] - slack):
+                now = key
+            else:
+                self.room.become(before)
+        if self.key() < best:
+            self.room.become(kept)
 
     def _attempt(self, effort: Effort) -> None:
         room, draw = self.room, self.draw

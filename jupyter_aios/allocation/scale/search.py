@@ -224,18 +224,18 @@ class Search:
         What one node could use better lies on another one: filled one by one, neither changes.
         """
         room = self.room
-        left = self.unplaced()
+        left, loss = self.unplaced(), room.worth.min(axis=1) + _EVEN
         times = count // _RUIN + 1
         for number in range(times):
             if self.effort.is_over():
                 return number
             if number % (_REFRESH // _RUIN) == 0:
                 left = self.unplaced()
-            # Around a node that wastes something: others of any kind.
-            loss = room.worth.min(axis=1) if number % _RUIN == 0 else loss
-            first = int(self.rng.choice(len(loss), p=(loss + _EVEN) / (loss + _EVEN).sum()))
-            others = self.rng.choice(len(loss), min(_RUIN, len(loss)) - 1, replace=False)
-            self._ruin([first, *(int(j) for j in others if j != first)], left)
+            if number % _RUIN == 0:
+                loss = room.worth.min(axis=1) + _EVEN
+            first = int(self.rng.choice(len(loss), p=loss / loss.sum()))
+            others = self.rng.integers(len(loss), size=_RUIN - 1).tolist()
+            self._ruin(list(dict.fromkeys([first, *others])), left)
         return times
 
     def _ruin(self, nodes: list[int], pool: Ints) -> bool:

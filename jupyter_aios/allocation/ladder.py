@@ -42,6 +42,10 @@ POLICIES = ("best-fit", "fgd")
 """The greedy policies that every answer is at least as good as."""
 _MOST_KINDS = 2_000
 """With more kinds of tasks, or of nodes, than this, patterns of whole nodes repeat too rarely."""
+_TINY = 40
+"""Tasks up to which the exact rung needs no good start."""
+_COLUMNS_SHARE = 0.25
+"""Of the time, what the columns may take to find the exact rung a start."""
 _QUICK_PAIRS = 2_000_000
 """Tasks × nodes up to which all greedy policies of the list take a moment."""
 _GREEDY_SHARE = 0.4
@@ -185,6 +189,8 @@ class _Search:
         if not self._is_proven():
             self._prices()
         if is_small:
+            if len(self.problem.tasks) > _TINY and self.values[0] != self.bound:
+                self._large(most_s=_COLUMNS_SHARE * self.effort.left_s())
             if not self._is_as_good_as_exact():
                 self._exact()
         else:
@@ -222,16 +228,17 @@ class _Search:
             self._take("exact", found.placed, begun)
         self.later_bounds = found.bounds[1:]
 
-    def _large(self) -> None:
+    def _large(self, most_s: float = float("inf")) -> None:
+        effort = self.effort.share(1.0, most_s)
         if count_kinds(self.problem) <= _MOST_KINDS:
             from jupyter_aios.allocation.columns import columns
 
-            self.run("columns", columns)
+            self.run("columns", lambda p, n, _, best: columns(p, n, effort, best))
         else:
             from jupyter_aios.allocation.scale import scale
 
             prices = self.certificate
-            self.run("scale", lambda p, n, e, best: scale(p, n, e, best, certificate=prices))
+            self.run("scale", lambda p, n, _, best: scale(p, n, effort, best, certificate=prices))
 
     def run(
         self,

@@ -3,14 +3,19 @@
 problem       tasks, nodes, zones, gangs, quotas, what is in force: as columns
 reading       problems from text, tables, traces and the live cluster; all faults at once
 objectives    what an allocation is good for, level after level
-greedy        policies that place one task after the other, and the placer that works online
-prices        linear programme → prices; a bound and what to place first
-columns       column generation over whole-node patterns, for few kinds of tasks and many nodes
-scale         prices and repair, for many kinds of tasks and nodes
-exact         CP-SAT in a process that can be killed, for what is small; windows of what is not
-assignment    the generalized assignment problem: costs
-certificate   the proof of a bound, checked without the solvers
-check         the proof that an allocation is feasible, without trusting who made it
+reduction     what may neither move nor stop becomes less capacity
 ladder        `allocate`: the rungs one after the other, the best of them, checked
+  greedy      policies that place one task after the other
+  prices      linear programme → prices: a bound, and what is worth its place
+  columns     column generation over whole-node contents: few kinds of tasks, many nodes
+  scale       prices and repair: tasks and nodes that all differ
+  exact       CP-SAT: what is small
+  repair      windows of a few nodes solved again
+worker        the process in which CP-SAT runs, and is killed when time is up
+check         the proof that an allocation is feasible, without trusting who made it
+certificate   the proof of a bound, checked without the solvers
+result        `Allocation`: who is where, each level's value and bound
 explain       why something is left out, what would mend it, and what if
+online        one gang for the queue; a placer that follows a cluster; moves
+assignment    the generalized assignment problem: costs
 """

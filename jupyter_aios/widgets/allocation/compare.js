@@ -2,6 +2,9 @@
 
 const THUMB = { width: 168, height: 84 };
 
+// An amount and its unit stay on one line.
+const joined = (text) => text.replace(/ (%|s|GPUs?)(?= |$)/g, "\u00a0$1");
+
 class Comparison {
   constructor(choose) {
     this.choose = choose;
@@ -30,8 +33,8 @@ class Comparison {
     made.append(
       canvas,
       element("span", "aios-thumb-name", placement.name),
-      element("span", "aios-thumb-value", `${placement.value} · ${gap}`),
-      element("span", "aios-quiet", `${placed} · ${placement.time}`),
+      element("span", "aios-thumb-value", joined(`${placement.value} · ${gap}`)),
+      element("span", "aios-quiet", joined(`${placed} · ${placement.time}`)),
     );
     made.title = `show what ${placement.name} makes of it`;
     return { button: made, canvas, placement };

@@ -126,6 +126,8 @@ class Worker:
                 stdout=subprocess.PIPE,
                 # Not the user's folder, where a random.py may lie: `-m` imports from there first.
                 cwd=Path(__file__).parents[2],
+                # It belongs to no home and no job, so nothing that sweeps their leftovers ends it.
+                env={key: value for key, value in os.environ.items() if key[:5] != "AIOS_"},
                 # An interrupt of the notebook is the parent's to handle.
                 start_new_session=True,
             )

@@ -211,7 +211,7 @@ def test_before_and_after_moves_and_other_policies_are_shown(desk: Desk) -> None
     sheet.shot("allocation-moves")
     thumbs = view.locator(".aios-thumb")
     expect(thumbs).to_have_count(4)
-    expect(thumbs.nth(1)).to_contain_text(re.compile(r"random[\d,]+ · gap [\d.]+ %"))
+    expect(thumbs.nth(1)).to_contain_text(re.compile(r"random[\d,]+ · gap [\d.]+\s%"))
     thumbs.nth(1).click()
     expect(view).to_have_attribute("data-shown", "random")
     expect(thumbs.nth(1)).to_have_attribute("aria-pressed", "true")

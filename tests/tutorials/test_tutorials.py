@@ -105,7 +105,9 @@ def test_a_tutorial_ends_with_the_metrics_that_it_has_under_torchrun(
         cell = kernel.run(f"%cd -q {folders['cell']}", magic + program.read_text())
         assert not cell.error, cell.error
         expected, error = reference.communicate(timeout=DEADLINE_S)
-    assert reference.returncode == 0, expected + error
+    # Once in some dozens of ends torchrun's gloo aborts after the program's last line.
+    is_over = reference.returncode == 0 or "terminate called without an active exception" in error
+    assert is_over, expected + error
     assert metrics(expected) == metrics(out) == metrics(cell.stdout)
     if name in FAILING:
         for shown in (out, cell.stdout):

@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 
 _MOST_PAIRS = 20_000
 """Classes × types up to which the programme over kinds is solved."""
-_VECTORS = 16
+_VECTORS = (8, 16)
+"""Price vectors: few are found sooner and guide a search better, many may prove more."""
+_CLEARLY = 2e-3
+"""How much lower the bound of many has to be for them to be taken."""
 _KINDS_PART, _MARKET_PART = 0.5, 0.3
 """Of the time that is left; the rest is for placing."""
 _SEEK_PART = 0.7
@@ -73,8 +76,15 @@ def _of_market(problem: Problem, name: str, weight: Ints, effort: Effort) -> Cer
     from jupyter_aios.allocation.prices.sampling import seek_prices
     from jupyter_aios.allocation.prices.shaping import shape_shares
 
-    market = Market(problem, weight, _VECTORS)
-    found = certificate_of_market(
-        problem, name, market, seek_prices(market, effort.share(_SEEK_PART))
-    )
-    return shape_shares(found, problem, effort)
+    def solve(vectors: int) -> Certificate:
+        market = Market(problem, weight, vectors)
+        found = seek_prices(market, seeking)
+        return shape_shares(certificate_of_market(problem, name, market, found), problem, effort)
+
+    seeking = effort.share(_SEEK_PART)
+    enough_s = seeking.left_s() / 2
+    few = solve(_VECTORS[0])
+    if seeking.left_s() < enough_s:
+        return few
+    many = solve(_VECTORS[1])
+    return many if many.bound < few.bound * (1 - _CLEARLY) else few

@@ -3,8 +3,10 @@
 room      what is free, and what it is worth at a certificate's prices
 units     a task or a gang: placed as a whole or not at all
 fill      nodes filled with the tasks that are worth most more than they pay
-refill    a node filled anew in several ways at once, of which the best is taken
-search    the steps one after the other, until time is over
+refill    nodes filled anew, each in several ways at once, of which the best is taken
+exchange  one task of every node exchanged, on all nodes at once
+improve   these two, and few nodes emptied together, until time is over
+search    the steps one after the other
 """
 
 from __future__ import annotations

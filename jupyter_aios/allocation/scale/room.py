@@ -97,15 +97,17 @@ class Room:
             self._value(np.arange(start, min(start + 4096, len(self.worth))))
 
     def _value(self, nodes: Ints) -> None:
-        devices = self.devices[nodes]
+        self.worth[nodes] = (
+            self.worth_of(self.free[nodes], self.devices[nodes]) + self.foreign[nodes]
+        )
+
+    def worth_of(self, free: Ints, devices: Ints) -> Floats:
+        """Return what amounts (B × 3) and devices (B × D) are worth by each vector (B × K)."""
         partial = np.where((devices > 0) & (devices < MILLI), devices, 0)
         whole = (devices >= MILLI).sum(axis=1)
-        self.worth[nodes] = (
-            np.maximum(self.free[nodes], 0) @ self.prices.T
-            + self.by_milli[:, partial].sum(axis=2).T
-            + self.by_whole[:, whole].T
-            + self.foreign[nodes]
-        )
+        worth: Floats = np.maximum(free, 0) @ self.prices.T + self.by_whole[:, whole].T
+        worth += self.by_milli[:, partial].sum(axis=2).T
+        return worth
 
     # ---------------------------------------------------------------------------- what fits
 
@@ -130,6 +132,12 @@ class Room:
         )
         enough: Bools = (left >= self.consumption[tasks]).all(axis=1)
         return enough
+
+    def unplaced(self, among: Bools) -> Ints:
+        """Return those of some tasks (n) that count, have no place, and have quota left."""
+        found = np.flatnonzero(among & (self.assignment < 0) & (self.weight > 0))
+        kept: Ints = found[self.have_quota(found)]
+        return kept
 
     def profits_on(self, i: int, nodes: Ints) -> Floats:
         """Return what a task is worth more than each of some nodes loses by it."""

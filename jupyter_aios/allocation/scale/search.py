@@ -8,13 +8,11 @@ import numpy as np
 
 from jupyter_aios.allocation.problem import NO
 from jupyter_aios.allocation.scale.fill import Pool, fill
-from jupyter_aios.allocation.scale.refill import best_filling
-from jupyter_aios.core.units import MILLI
+from jupyter_aios.allocation.scale.improve import Improver
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.effort import Effort
     from jupyter_aios.allocation.problem import Bools, Ints
-    from jupyter_aios.allocation.scale.refill import Filling
     from jupyter_aios.allocation.scale.room import Room
     from jupyter_aios.allocation.scale.units import Units
 
@@ -26,22 +24,11 @@ _ROUNDS = (0.02, 0.1, 10.0)
 """How much worse than its best offer a task's place may be, round after round."""
 _FIRST = 0.03
 """... and in the first filling, in which every node is filled in several ways."""
-_NODE_S, _FIRST_PART = 1e-3, 0.4
+_NODE_S, _FIRST_PART = 3e-4, 0.4
 """Seconds for filling a node in several ways, and the part of the time left that all may take."""
 _OFFERED = 1500
-_CANDIDATES, _ROWS = 300, 8
-_GUIDED, _IDLE = 2, 6
-"""Passes that follow the prices, and how many without a gain end the search."""
 _AT_LAST = 256
 """Units that are placed at the end even when time is over."""
-_RUIN = 4
-"""Nodes that are emptied together."""
-_EVEN = 100.0
-"""What a node without any loss counts when such nodes are drawn."""
-_TRIES = 3000
-"""Nodes filled anew without a gain that end the search, however few nodes there are."""
-_REFRESH = 200
-"""Nodes that are filled anew before the list of tasks without a place is made again."""
 
 
 class Search:
@@ -53,18 +40,18 @@ class Search:
         self.rng = np.random.default_rng(effort.seed)
         # What is in force stays where it is unless it is stopped; only the others are shuffled.
         self.is_free: Bools = units.is_plain & ~self.tasks.is_in_force
-        self.vector_at_first: Ints = room.worth.argmin(axis=1)
+        self.improver = Improver(units, self.is_free, effort, self.rng)
 
     def run(self) -> None:
         """Place, then improve until time is over, then place what still fits anywhere."""
         self.keep_in_force()
         self.place_hard()
         if len(self.room.worth) * _NODE_S < _FIRST_PART * self.effort.left_s():
-            self._pass(_FIRST)
+            self.improver.fill_anew(_FIRST)
         for tolerance in _ROUNDS:
             self.fill_round(tolerance)
         self.restore_stopped()
-        self.improve()
+        self.improver.run()
         self.place_rest()
 
     # ------------------------------------------------------------------------ one after the other
@@ -132,17 +119,10 @@ class Search:
 
     # ------------------------------------------------------------------------------- many at once
 
-    def unplaced(self) -> Ints:
-        """Return the free tasks without a place whose quotas have room for them."""
-        room = self.room
-        found = np.flatnonzero(self.is_free & (room.assignment < 0) & (room.weight > 0))
-        kept: Ints = found[room.have_quota(found)]
-        return kept
-
     def fill_round(self, tolerance: float) -> None:
         """Fill nodes vector after vector, first those for which fewest tasks are good enough."""
         room = self.room
-        left = self.unplaced()
+        left = self.room.unplaced(self.is_free)
         least, worth = room.worth.argmin(axis=1), room.worth.min(axis=1)
         if not len(left):
             return
@@ -159,149 +139,6 @@ class Search:
             size = max(_OFFERED, min(len(mine) // 3, 2 * _OFFERED))
             ordered = nodes[np.argsort(-worth[nodes], kind="stable")]
             fill(self.units, Pool(room, mine), ordered, self.effort, size=size, tolerance=tolerance)
-
-    def improve(self) -> None:
-        """Fill nodes anew, those with the largest loss first, until time is over."""
-        room = self.room
-        passes, tolerance = 0, 0.1
-        idle = 0
-        # A pass over few nodes says little.
-        most = max(_IDLE, _TRIES // max(len(room.worth), 1))
-        while not self.effort.is_over() and idle < most:
-            if passes == _GUIDED:
-                # From here on only what counts in the end does.
-                room.net = room.weight.astype(np.float64)
-                tolerance = 10.0
-            before = room.value()
-            tried = self._pass(tolerance)
-            if passes >= _GUIDED:
-                tried += self._ruins(tried)
-            idle = idle + 1 if room.value() <= before or not tried else 0
-            passes += 1
-            tolerance = min(tolerance * 3, 10.0)
-
-    def _pass(self, tolerance: float) -> int:
-        room = self.room
-        loss = room.worth.min(axis=1)
-        order = np.argsort(-loss, kind="stable")
-        order = order[loss[order] > 0]
-        left = self.unplaced()
-        pools: dict[int, Ints] = {}
-        for count, j in enumerate(order.tolist()):
-            if self.effort.is_over():
-                return count
-            if count % _REFRESH == 0:
-                left, pools = self.unplaced(), {}
-            v = int(self.vector_at_first[j])
-            if v not in pools:
-                short = tolerance * room.weight[left]
-                pools[v] = left[room.net[left] + short >= room.pay[left, v]]
-            self._refill(j, pools[v])
-        return len(order)
-
-    def _refill(self, j: int, pool: Ints) -> bool:
-        room, tasks = self.room, self.tasks
-        mine = [i for i in room.content[j] if self.is_free[i]]
-        free = room.free[j] + tasks.demand[mine].sum(axis=0)
-        devices = room.devices[j].copy()
-        for i in mine:
-            for d in range(len(devices)):
-                if room.bits[i] >> d & 1:
-                    devices[d] += tasks.milli[i]
-        candidates = self._candidates(j, pool, free, devices)
-        if not len(candidates):
-            return False
-        both = np.concatenate([np.array(mine, np.int64), candidates])
-        found = best_filling(room, j, both, (free, devices), _ROWS, rng=self.rng)
-        before = float(room.net[mine].sum())
-        if found.value <= before * (1 + 1e-9) + 1e-9:
-            return False
-        return self._exchange(j, mine, found, before)
-
-    def _ruins(self, count: int) -> int:
-        """Empty a few nodes at a time and fill them anew together; return how often.
-
-        What one node could use better lies on another one: filled one by one, neither changes.
-        """
-        room = self.room
-        left, loss = self.unplaced(), room.worth.min(axis=1) + _EVEN
-        times = count // _RUIN + 1
-        for number in range(times):
-            if self.effort.is_over():
-                return number
-            if number % (_REFRESH // _RUIN) == 0:
-                left = self.unplaced()
-            if number % _RUIN == 0:
-                loss = room.worth.min(axis=1) + _EVEN
-            first = int(self.rng.choice(len(loss), p=loss / loss.sum()))
-            others = self.rng.integers(len(loss), size=_RUIN - 1).tolist()
-            self._ruin(list(dict.fromkeys([first, *others])), left)
-        return times
-
-    def _ruin(self, nodes: list[int], pool: Ints) -> bool:
-        """Empty some nodes, fill them in that order, and keep it if it is not worse."""
-        room, units, tasks = self.room, self.units, self.tasks
-        old = [(i, j) for j in nodes for i in room.content[j] if self.is_free[i]]
-        before = sum(int(room.weight[i]) for i, _ in old)
-        held = [(i, j, units.remove(i)[1]) for i, j in old]
-        removed = np.array([i for i, _ in old], np.int64)
-        placed: list[int] = []
-        for j in nodes:
-            free, devices = room.free[j].copy(), room.devices[j].copy()
-            some = self._candidates(j, pool, free, devices)
-            again = removed[room.assignment[removed] < 0]
-            fits = (room.task_slot[again] <= room.slot[j]) & (tasks.demand[again] <= free).all(
-                axis=1
-            )
-            fits &= room.problem.zones[:, j][tasks.zone[again]]
-            both = np.unique(np.concatenate([again[fits], some]))
-            if not len(both):
-                continue
-            found = best_filling(room, j, both, (free, devices), _ROWS, rng=self.rng)
-            for i, bits in zip(found.tasks, found.bits, strict=True):
-                if room.has_quota(i):
-                    units.place_at(i, j, bits)
-                    placed.append(i)
-        if sum(int(room.weight[i]) for i in placed) >= before:
-            return True
-        for i in placed:
-            units.remove(i)
-        for i, j, bits in held:
-            units.place_at(i, j, bits)
-        return False
-
-    def _candidates(self, j: int, pool: Ints, free: Ints, devices: Ints) -> Ints:
-        room, tasks = self.room, self.tasks
-        if len(pool) > 4 * _CANDIDATES:
-            start = int(self.rng.integers(len(pool)))
-            step = int(self.rng.integers(1, len(pool) // (4 * _CANDIDATES) + 1))
-            pool = pool[np.unique((start + step * np.arange(4 * _CANDIDATES)) % len(pool))]
-        whole = int((devices >= MILLI).sum())
-        slot = MILLI - 1 + whole if whole else max(int(devices.max(initial=0)), 0)
-        fits = (room.assignment[pool] < 0) & (room.task_slot[pool] <= slot)
-        fits &= (tasks.demand[pool] <= free).all(axis=1)
-        fits &= room.problem.zones[:, j][tasks.zone[pool]]
-        found: Ints = pool[fits]
-        if len(found) > _CANDIDATES:
-            found = self.rng.choice(found, _CANDIDATES, replace=False)
-        return found
-
-    def _exchange(self, j: int, mine: list[int], found: Filling, before: float) -> bool:
-        """Put a filling in the place of node j's tasks; back to before where quotas forbid it."""
-        room, units = self.room, self.units
-        old = [(i, units.remove(i)[1]) for i in mine]
-        placed = []
-        for i, bits in zip(found.tasks, found.bits, strict=True):
-            if room.has_quota(i):
-                units.place_at(i, j, bits)
-                placed.append(i)
-        if float(room.net[placed].sum()) > before:
-            return True
-        for i in placed:
-            units.remove(i)
-        for i, bits in old:
-            units.place_at(i, j, bits)
-        return False
 
     def place_rest(self) -> None:
         """Place all that still fits somewhere, of no weight too, the largest weight first."""

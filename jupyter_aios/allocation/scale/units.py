@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _MOST_DOMAINS = 8
 """Domains that are tried for a unit whose tasks have to be together."""
+_MOST_NODES = 1000
+"""Of more nodes that a task fits on, so many are looked at."""
 
 
 class Units:
@@ -123,6 +125,8 @@ class Units:
         nodes = np.flatnonzero(self.allowed(i, inside))
         if not len(nodes):
             return NO, 0.0
+        step = -(-len(nodes) // _MOST_NODES)
+        nodes = nodes[i % step :: step]
         profits = room.profits_on(i, nodes)
         best = profits.max()
         # Of nodes that lose the same, the one with the least left: large tasks need large holes.

@@ -121,3 +121,12 @@ def _let_messages_through(comm: Any) -> None:  # noqa: ANN401 - ipykernel's or a
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _, default: default  # noqa: SLF001 - there is no other way
+
+
+def is_unattended() -> bool:
+    """Return whether a program runs the notebook: it says that nobody could answer a question."""
+    from IPython.core.getipython import get_ipython
+
+    kernel = getattr(get_ipython(), "kernel", None)
+    parent = kernel.get_parent("shell") if kernel is not None else {}
+    return (parent or {}).get("content", {}).get("allow_stdin") is False

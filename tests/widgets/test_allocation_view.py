@@ -6,7 +6,9 @@ import base64
 import json
 from typing import Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from jupyter_aios.errors import CapacityError, UnknownNameError
 from jupyter_aios.widgets.allocation.view import AllocationView
@@ -154,3 +156,13 @@ def test_the_view_gives_a_figure_tables_and_text() -> None:
     assert repr(shown.text()) == str(shown.text())
     with pytest.raises(UnknownNameError, match="did you mean nodes"):
         shown.table("node")
+
+
+def test_a_notebook_that_a_program_runs_keeps_the_picture() -> None:
+    cells = ["%load_ext jupyter_aios", "%%aios_allocate\nr: [3, 5, 2]\nc: [6, 4]"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
+    NotebookClient(notebook, timeout=100, kernel_name="python3").execute()
+    data = notebook.cells[1].outputs[0]["data"]
+    assert data["image/png"]
+    assert "infeasible" in data["text/html"]
+    assert "infeasible" in data["text/plain"]

@@ -267,9 +267,11 @@ def _draw_policies(axes: Axes, model: AllocationModel) -> None:
     places = range(len(shown), 0, -1)
     axes.barh(places, values, height=0.62, color=[COLOURS[0], *[GREY] * len(model.comparison)])
     level = model.allocation.levels[0]
+    # To the right of the bound's line too, which would cross them.
+    ends = max([*values, level.bound or 0])
     for place, (_, other) in zip(places, shown, strict=True):
         said = words.amount(level.name, other.levels[0].value)
-        axes.text(other.levels[0].value, place, f" {said}", color=GREY, fontsize=8, va="center")
+        axes.text(ends, place, f"  {said}", color=GREY, fontsize=8, va="center")
     if level.bound is not None:
         axes.axvline(level.bound, color=GREY, lw=1, ls="--")
         axes.text(level.bound, len(shown) + 0.55, "bound", color=GREY, fontsize=7, ha="center")

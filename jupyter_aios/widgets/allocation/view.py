@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_aios.errors import AiosError, UnknownNameError
 from jupyter_aios.widgets.allocation import static, text
 from jupyter_aios.widgets.allocation.model import AllocationModel
-from jupyter_aios.widgets.seat import SeatedWidget, joined
+from jupyter_aios.widgets.seat import SeatedWidget, is_unattended, joined
 from jupyter_aios.widgets.text.table import Text
 
 if TYPE_CHECKING:
@@ -124,6 +124,12 @@ class AllocationView(SeatedWidget):
 
     def _plain(self) -> str:
         return text.text(self.model)
+
+    def show(self) -> None:
+        """Show the map here; where no page will ever ask for it, its picture at once."""
+        if is_unattended() and self._settled is None:
+            self.settle()
+        super().show()
 
     def _bundle(self) -> dict[str, Any]:
         return static.bundle(self.model, self.place)

@@ -28,8 +28,9 @@ from jupyter_aios.allocation.ladder import allocate
 from jupyter_aios.allocation.objectives import weights
 
 if TYPE_CHECKING:
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Problem
-    from jupyter_aios.allocation.result import Allocation, Placed
+    from jupyter_aios.allocation.result import Allocation
 
 LIMIT_S = 2.0
 RATIOS = (1.0, 1.3)

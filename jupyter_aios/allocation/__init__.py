@@ -11,9 +11,11 @@ ladder        `allocate`: the rungs one after the other, the best of them, check
   scale       prices and repair: tasks and nodes that all differ
   exact       CP-SAT: what is small
   repair      windows of a few nodes solved again
+highs         the solver of linear programmes
 worker        the process in which CP-SAT runs, and is killed when time is up
 check         the proof that an allocation is feasible, without trusting who made it
 certificate   the proof of a bound, checked without the solvers
+placed        what rungs propose: a node and devices for each task
 result        `Allocation`: who is where, each level's value and bound
 explain       why something is left out, what would mend it, and what if
 online        one gang for the queue; a placer that follows a cluster; moves

@@ -26,8 +26,9 @@ from jupyter_aios.allocation.objectives import (
     levels_of,
     ranking,
 )
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.reduction import Reduction, reduce
-from jupyter_aios.allocation.result import Allocation, Level, Placed
+from jupyter_aios.allocation.result import Allocation, Level
 from jupyter_aios.allocation.worker import worker
 from jupyter_aios.errors import InputError
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, QUOTA_COLUMNS, Ints, Problem, Quota
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.problem import Bools, Tasks

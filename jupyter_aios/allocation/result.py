@@ -10,17 +10,8 @@ import numpy as np
 from jupyter_aios.allocation.certificate import Certificate
 from jupyter_aios.allocation.objectives import weights
 from jupyter_aios.allocation.problem import Ints, Problem, devices_of
+from jupyter_aios.allocation.reduction import pinned, reduce
 from jupyter_aios.errors import StateError
-
-
-@dataclass(frozen=True, eq=False)
-class Placed:
-    """What a rung proposes; nobody has checked it yet."""
-
-    assignment: Ints
-    """n: the node of each task, -1 for none."""
-    devices: Ints
-    """n: its devices there, as bits."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +83,6 @@ class Allocation:
             StateError: no rung came to a certificate.
 
         """
-        from jupyter_aios.allocation.reduction import pinned, reduce
-
         if self.certificate is None:
             raise StateError("there is no certificate", hint="give it more time: --time-limit")
         fixed = pinned(self.problem.tasks)

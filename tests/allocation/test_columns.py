@@ -26,7 +26,7 @@ from tests.allocation.instances import small_problem
 from tests.allocation.oracle_cp_sat import most_weight
 
 if TYPE_CHECKING:
-    from jupyter_aios.allocation.result import Placed
+    from jupyter_aios.allocation.placed import Placed
 
 GIB = 2**30
 NAMES = ("priority", "moves")

@@ -23,7 +23,7 @@ from tests.allocation.instances import small_problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jupyter_aios.allocation.result import Placed
+    from jupyter_aios.allocation.placed import Placed
 
 LEVELS = (
     ("priority", "moves", "fragmentation"),

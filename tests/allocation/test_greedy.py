@@ -15,8 +15,8 @@ from jupyter_aios.allocation.greedy.choice import Choice
 from jupyter_aios.allocation.greedy.policies import policy_of
 from jupyter_aios.allocation.greedy.state import State
 from jupyter_aios.allocation.objectives import weights
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, Quota, nodes_of, problem_of, tasks_of
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.errors import InputError
 from tests.allocation.instances import small_problem
 

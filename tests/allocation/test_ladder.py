@@ -4,6 +4,7 @@ import logging
 import random
 import threading
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import pytest
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.ladder import allocate, compare
 from jupyter_aios.allocation.objectives import ranking
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, nodes_of, problem_of, tasks_of
-from jupyter_aios.allocation.result import Allocation, Placed
 from jupyter_aios.errors import InputError
 from tests.allocation.instances import small_problem
+
+if TYPE_CHECKING:
+    from jupyter_aios.allocation.result import Allocation
 
 
 def packing(r: list[int], c: list[int]) -> Problem:

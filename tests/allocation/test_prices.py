@@ -11,9 +11,9 @@ from jupyter_aios.allocation import prices
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.objectives import weights
 from jupyter_aios.allocation.prices import solve_prices
+from jupyter_aios.allocation.prices.fillings import Fillings
 from jupyter_aios.allocation.prices.kinds import kinds_of, split
 from jupyter_aios.allocation.prices.market import Market
-from jupyter_aios.allocation.prices.master import Fillings
 from jupyter_aios.allocation.problem import Problem, nodes_of, problem_of, tasks_of
 from tests.allocation.instances import small_problem
 from tests.allocation.test_certificate import best_by_brute_force

@@ -7,9 +7,9 @@ import numpy as np
 
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.objectives import evaluate
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem
 from jupyter_aios.allocation.reduction import pinned, reduce
-from jupyter_aios.allocation.result import Placed
 from tests.allocation.instances import small_problem
 
 

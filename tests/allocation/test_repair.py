@@ -11,9 +11,9 @@ from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.exact import solve
 from jupyter_aios.allocation.objectives import evaluate, ranking, weights
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, nodes_of, problem_of, tasks_of
 from jupyter_aios.allocation.repair import eject, improve, window_of
-from jupyter_aios.allocation.result import Placed
 from tests.allocation.brute import best_values
 from tests.allocation.instances import small_problem
 

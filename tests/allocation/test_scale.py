@@ -22,8 +22,8 @@ from jupyter_aios.allocation.scale.units import Units
 from tests.allocation.instances import small_problem
 
 if TYPE_CHECKING:
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Problem
-    from jupyter_aios.allocation.result import Placed
 
 OBJECTIVES = ("gpu", "priority", "feasible")
 

@@ -14,7 +14,7 @@ import numpy as np
 from jupyter_aios.allocation.assignment.knapsacks import Knapsacks
 from jupyter_aios.allocation.assignment.lagrange import ascend
 from jupyter_aios.allocation.assignment.problem import Flags, Floats, Instance, Ints
-from jupyter_aios.allocation.prices.master import quiet_highs
+from jupyter_aios.allocation.highs import quiet_highs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_aios.allocation.assignment.problem import Flags, Floats, Instance, Ints
-from jupyter_aios.allocation.prices.master import quiet_highs
+from jupyter_aios.allocation.highs import quiet_highs
 
 if TYPE_CHECKING:
     import highspy

@@ -24,7 +24,7 @@ from jupyter_aios.allocation.columns.room import Room
 from jupyter_aios.allocation.columns.ruins import Ruins
 from jupyter_aios.allocation.columns.search import place_all
 from jupyter_aios.allocation.greedy import sorted_greedy
-from jupyter_aios.allocation.result import Placed
+from jupyter_aios.allocation.placed import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.effort import Effort

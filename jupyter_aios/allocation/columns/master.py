@@ -66,7 +66,7 @@ class Master:
     def __init__(self, classes: Classes, claims: Claims, types: Types, quotas_left: Ints) -> None:
         import highspy
 
-        from jupyter_aios.allocation.prices.master import quiet_highs
+        from jupyter_aios.allocation.highs import quiet_highs
 
         self.classes, self.claims, self.types = classes, claims, types
         self.infinity = highspy.kHighsInf

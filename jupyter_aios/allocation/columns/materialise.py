@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from jupyter_aios.allocation.columns.master import Pattern
     from jupyter_aios.allocation.columns.room import Room
     from jupyter_aios.allocation.effort import Effort
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Bools, Ints
-    from jupyter_aios.allocation.result import Placed
 
 Places = tuple["Ints", "Ints", "Ints"]
 """Class, node and devices (as bits) of each place."""

@@ -16,8 +16,8 @@ from jupyter_aios.allocation.columns.units import units_of
 if TYPE_CHECKING:
     from jupyter_aios.allocation.columns.room import Room
     from jupyter_aios.allocation.effort import Effort
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Bools, Ints
-    from jupyter_aios.allocation.result import Placed
 
 
 def place_all(

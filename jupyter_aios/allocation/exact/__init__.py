@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_aios.allocation.exact.units import size_of
-from jupyter_aios.allocation.result import Placed
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.worker import worker
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from jupyter_aios.allocation.exact.goals import Goal
     from jupyter_aios.allocation.exact.seats import Hints
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Problem
-    from jupyter_aios.allocation.result import Placed
 
     Bounds = tuple[int | None, ...]
     Found = tuple[Placed | None, Bounds]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, devices_of
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.core.units import MILLI
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from jupyter_aios.allocation.explain.clearing import Clearing, Clearings
 from jupyter_aios.allocation.explain.reasons import Reason, quota_values
 from jupyter_aios.allocation.explain.room import CPU, DISK, GPUS, LACKS, QUOTA, ZONE, Room
 from jupyter_aios.allocation.explain.seats import Seats, are_equal, fits_without, seat
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Ints
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

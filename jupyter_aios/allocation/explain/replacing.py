@@ -21,8 +21,8 @@ from jupyter_aios.allocation.explain.seats import seat, unit_of
 from jupyter_aios.allocation.greedy import place_in_order, sorted_greedy
 from jupyter_aios.allocation.objectives import sizes
 from jupyter_aios.allocation.objectives import weights as weights_of
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Bools, Ints, Problem
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:

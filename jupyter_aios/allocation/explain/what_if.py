@@ -18,9 +18,10 @@ from jupyter_aios.allocation.explain.changes import Change, apply
 from jupyter_aios.allocation.explain.naming import read_change
 from jupyter_aios.allocation.explain.replacing import place_again
 from jupyter_aios.allocation.objectives import OBJECTIVES, evaluate, weights
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Ints
 from jupyter_aios.allocation.reduction import pinned, reduce
-from jupyter_aios.allocation.result import Allocation, Level, Placed
+from jupyter_aios.allocation.result import Allocation, Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,8 +11,8 @@ from jupyter_aios.allocation.greedy.policies import policy_of
 from jupyter_aios.allocation.greedy.state import State
 from jupyter_aios.allocation.objectives import sizes
 from jupyter_aios.allocation.objectives import weights as weights_of
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import CPU, NO
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.core.units import MILLI
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from jupyter_aios.core.units import MILLI
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jupyter_aios.allocation.placed import Placed
     from jupyter_aios.allocation.problem import Bools, Ints, Problem
-    from jupyter_aios.allocation.result import Placed
 
 _NUMBERS = ("gpus", "milli", "zone", "apart", "together", "current")
 """Columns of tasks that are kept as lists."""

@@ -119,7 +119,7 @@ class _Master:
     def __init__(self, sizes: Ints, arrivals: Floats) -> None:
         import highspy
 
-        from jupyter_aios.allocation.prices.master import quiet_highs
+        from jupyter_aios.allocation.highs import quiet_highs
 
         self.highs: Any = quiet_highs()
         self.highs.changeObjectiveSense(highspy.ObjSense.kMaximize)

@@ -8,8 +8,8 @@ import numpy as np
 
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.greedy.state import deal
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

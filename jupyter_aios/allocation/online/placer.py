@@ -13,8 +13,8 @@ from jupyter_aios.allocation.greedy.state import State
 from jupyter_aios.allocation.online.moves import make_room
 from jupyter_aios.allocation.online.outlook import Outlook
 from jupyter_aios.allocation.online.preemption import stop_for
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, TASK_COLUMNS
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:

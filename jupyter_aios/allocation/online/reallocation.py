@@ -16,8 +16,8 @@ from jupyter_aios.allocation.greedy.state import State
 from jupyter_aios.allocation.objectives import evaluate, ranking
 from jupyter_aios.allocation.objectives import weights as weights_of
 from jupyter_aios.allocation.online.moves import make_room
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import CPU, NO, Problem
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jupyter_aios.allocation.highs import quiet_highs
 from jupyter_aios.allocation.prices.kinds import Floats
 from jupyter_aios.allocation.prices.market import RESOURCES, Market
-from jupyter_aios.allocation.prices.master import quiet_highs
 from jupyter_aios.allocation.problem import Ints
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import numpy as np
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.exact import solve
 from jupyter_aios.allocation.objectives import evaluate, moved, ranking, weights
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import Problem
 from jupyter_aios.allocation.repair.chains import eject
 from jupyter_aios.allocation.repair.windows import Window, window_of
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.problem import Ints

@@ -11,8 +11,8 @@ import numpy as np
 
 from jupyter_aios.allocation.greedy.policies import BestFit
 from jupyter_aios.allocation.greedy.state import State
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.effort import Effort

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import (
     NO,
     TASK_COLUMNS,
@@ -19,7 +20,6 @@ from jupyter_aios.allocation.problem import (
     Problem,
 )
 from jupyter_aios.allocation.reduction import Reduction, quotas_left, reduce
-from jupyter_aios.allocation.result import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.problem import Bools, Tasks

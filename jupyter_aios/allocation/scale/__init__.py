@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_aios.allocation.objectives import evaluate, ranking, weights
-from jupyter_aios.allocation.result import Placed
+from jupyter_aios.allocation.placed import Placed
 
 if TYPE_CHECKING:
     from jupyter_aios.allocation.certificate import Certificate

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_aios.allocation.certificate.evaluation import Columns, node_slots, task_slots
+from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.prices.kinds import zone_keys
 from jupyter_aios.allocation.problem import NO
-from jupyter_aios.allocation.result import Placed
 from jupyter_aios.core.units import MILLI
 
 if TYPE_CHECKING:

@@ -5,37 +5,51 @@ One reader for all benchmarks, so that what they call "default at 130 %" is the 
 
 from __future__ import annotations
 
-import csv
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from jupyter_aios.allocation.problem import NO, Ints, Nodes, Problem, nodes_of, problem_of, tasks_of
+from jupyter_aios.allocation import reading
+from jupyter_aios.allocation.problem import Ints, Nodes, Problem
 from jupyter_aios.core.units import MILLI
 
 DATA = Path(os.environ.get("AIOS_REFERENCE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 """The reference data, where they are."""
-PRIORITIES = {"LS": 4, "Burstable": 2, "Guaranteed": 2, "BE": 1}
-"""What a task's class of service is worth; any other counts like the least."""
-MIB = 2**20
-NODE_COLUMNS = ("free", "devices", "capacity", "models", "is_drained")
-"""The columns of `Nodes` that have an entry per machine."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """A cluster's machines, and the tasks that once came."""
+    """A cluster's machines, and the tasks that once came, as the product reads them."""
 
-    nodes: Nodes
-    demand: Ints
-    """tasks × 3: CPU milli, memory and disk bytes."""
-    gpus: Ints
-    milli: Ints
-    priority: Ints
-    models: tuple[tuple[str, ...], ...]
-    """The GPU models that each task may have; empty for any."""
+    whole: Problem
+    """Every task once."""
+
+    @property
+    def nodes(self) -> Nodes:
+        """The machines, empty."""
+        return self.whole.nodes
+
+    @property
+    def demand(self) -> Ints:
+        """Tasks × 3: CPU milli, memory and disk bytes."""
+        return self.whole.tasks.demand
+
+    @property
+    def gpus(self) -> Ints:
+        """How many devices each task takes."""
+        return self.whole.tasks.gpus
+
+    @property
+    def milli(self) -> Ints:
+        """Thousandths of each of them."""
+        return self.whole.tasks.milli
+
+    @property
+    def priority(self) -> Ints:
+        """What each task's class of service is worth."""
+        return self.whole.tasks.priority
 
     @property
     def gpu_milli(self) -> int:
@@ -44,31 +58,13 @@ class Trace:
 
     def problem(self, tasks: Ints) -> Problem:
         """Return the problem of placing these tasks (indexes, one may come twice)."""
-        kinds = {models: row for row, models in enumerate(dict.fromkeys(self.models))}
-        zone = np.array([kinds[models] for models in self.models], np.int64)
-        number = {name: row for row, name in enumerate(self.nodes.model_names)}
-        zones = [
-            np.isin(self.nodes.models, [number[name] for name in models if name in number])
-            if models
-            else np.ones(len(self.nodes), bool)
-            for models in kinds
-        ]
-        placed = tasks_of(
-            [f"pod-{i}" for i in range(len(tasks))],
-            self.demand[tasks],
-            gpus=self.gpus[tasks],
-            milli=self.milli[tasks],
-            priority=self.priority[tasks],
-            zone=zone[tasks],
-        )
-        names = tuple(" or ".join(models) for models in kinds)
-        return problem_of(self.nodes, placed, zones=np.array(zones), zone_names=names)
+        drawn = self.whole.keep(tasks)
+        names = [f"pod-{i}" for i in range(len(tasks))]
+        return replace(drawn, tasks=replace(drawn.tasks, names=names))
 
     def on(self, nodes: Ints) -> Trace:
         """Return the same tasks for some of the machines (indexes)."""
-        columns = {key: getattr(self.nodes, key)[nodes] for key in NODE_COLUMNS}
-        names = [self.nodes.names[j] for j in nodes]
-        return replace(self, nodes=replace(self.nodes, names=names, **columns))
+        return Trace(self.whole.on(nodes))
 
     def sampled(self, ratio: float | None, seed: int = 42) -> Problem:
         """Return as many tasks as demand `ratio` of all GPUs, in random order.
@@ -106,40 +102,4 @@ def tasks_csv(workload: str) -> Path:
 
 def read_trace(nodes_file: Path, tasks_file: Path) -> Trace:
     """Return a trace from its two files."""
-    tasks = _rows(tasks_file)
-    column = {
-        name: np.array([int(float(row[name] or 0)) for row in tasks], np.int64)
-        for name in ("cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
-    }
-    none = np.zeros(len(tasks), np.int64)
-    return Trace(
-        nodes=_nodes(_rows(nodes_file)),
-        demand=np.column_stack([column["cpu_milli"], column["memory_mib"] * MIB, none]),
-        gpus=column["num_gpu"],
-        milli=np.where(column["num_gpu"] > 0, column["gpu_milli"], 0),
-        priority=np.array([PRIORITIES.get(row.get("qos", "LS"), 1) for row in tasks], np.int64),
-        models=tuple(
-            tuple(sorted(filter(None, (row.get("gpu_spec") or "").split("|")))) for row in tasks
-        ),
-    )
-
-
-def _nodes(rows: list[dict[str, str]]) -> Nodes:
-    counts = [int(float(row["gpu"])) for row in rows]
-    devices = np.full((len(rows), max(counts, default=0)), NO, np.int64)
-    for node, count in enumerate(counts):
-        devices[node, :count] = MILLI
-    models = sorted({row["model"] for row in rows if row.get("model")})
-    free = [[int(float(row["cpu_milli"])), int(float(row["memory_mib"])) * MIB, 0] for row in rows]
-    return nodes_of(
-        [row["sn"] for row in rows],
-        np.array(free, np.int64).reshape(len(rows), 3),
-        devices,
-        models=np.array([models.index(row["model"]) if row["model"] else NO for row in rows]),
-        model_names=tuple(models),
-    )
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+    return Trace(reading.read_trace(nodes_file, tasks_file))

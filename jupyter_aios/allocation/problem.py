@@ -77,6 +77,13 @@ class Nodes:
         counts: Ints = (self.devices >= 0).sum(axis=1)
         return counts
 
+    def keep(self, nodes: Ints) -> Nodes:
+        """Return some of the nodes only (indexes)."""
+        columns = {key: getattr(self, key)[nodes] for key in NODE_COLUMNS}
+        names = [self.names[j] for j in nodes]
+        labels = tuple(self.labels[j] for j in nodes.tolist()) if self.labels else ()
+        return replace(self, names=names, labels=labels, **columns)
+
 
 @dataclass(frozen=True, eq=False)
 class Tasks:
@@ -214,12 +221,23 @@ class Problem:
         columns = {key: getattr(self.tasks, key)[chosen] for key in TASK_COLUMNS}
         return replace(self, tasks=replace(self.tasks, names=names, **columns))
 
+    def on(self, nodes: Ints) -> Problem:
+        """Return the same tasks on some of the nodes only (indexes); nothing may be in force."""
+        return replace(
+            self,
+            nodes=self.nodes.keep(nodes),
+            zones=self.zones[:, nodes],
+            domains=self.domains[:, nodes],
+        )
+
 
 TASK_COLUMNS = (
     "demand", "gpus", "milli", "priority", "value", "zone", "gang", "apart", "together", "quotas",
     "current", "current_devices", "is_movable", "is_preemptible", "user", "job",
 )  # fmt: skip
 """The columns of `Tasks` that have an entry per task."""
+NODE_COLUMNS = ("free", "devices", "capacity", "models", "is_drained")
+"""The columns of `Nodes` that have an entry per node."""
 
 
 def tasks_of(names: Names, demand: Ints, **columns: object) -> Tasks:

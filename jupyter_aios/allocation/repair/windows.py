@@ -16,7 +16,6 @@ from jupyter_aios.allocation.problem import (
     NO,
     TASK_COLUMNS,
     Ints,
-    Nodes,
     Problem,
 )
 from jupyter_aios.allocation.reduction import Reduction, quotas_left, reduce
@@ -67,15 +66,8 @@ def window_of(problem: Problem, placed: Placed, nodes: Ints, candidates: Ints) -
     now = row[placed.assignment[members]]
     open_part = _tasks(tasks, members, row, now, placed, pinned=reaches[members])
     outside = (placed.assignment >= 0) & ~inside
-    part = Problem(
-        _nodes(problem, nodes),
-        open_part,
-        problem.zones[:, nodes],
-        problem.zone_names,
-        problem.domains[:, nodes],
-        problem.together_domain,
-        quotas_left(problem, np.flatnonzero(outside)),
-    )
+    quotas = quotas_left(problem, np.flatnonzero(outside))
+    part = replace(problem.on(nodes), tasks=open_part, quotas=quotas)
     reduction = reduce(part)
     start = reduction.restrict(Placed(now, placed.devices[members]))
     return Window(placed, nodes, members, reduction, start)
@@ -114,17 +106,3 @@ def _tasks(
     columns["is_preemptible"] = columns["is_preemptible"] & ~fixed
     names = [tasks.names[i] for i in members.tolist()]
     return replace(tasks, names=names, **columns)
-
-
-def _nodes(problem: Problem, nodes: Ints) -> Nodes:
-    old = problem.nodes
-    return replace(
-        old,
-        names=[old.names[j] for j in nodes.tolist()],
-        free=old.free[nodes],
-        devices=old.devices[nodes],
-        capacity=old.capacity[nodes],
-        models=old.models[nodes],
-        labels=tuple(old.labels[j] for j in nodes.tolist()) if old.labels else (),
-        is_drained=old.is_drained[nodes],
-    )

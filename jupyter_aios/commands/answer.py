@@ -83,9 +83,7 @@ class AllocationAnswer:
             UnknownNameError: there is no such table.
 
         """
-        if of not in drawn.TABLES:
-            raise UnknownNameError.among("table", of, drawn.TABLES)
-        return drawn.TABLES[of](self._model)
+        return drawn.table(self._model, of)
 
     def text(self) -> Text:
         """Return what a terminal shows."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from jupyter_aios.errors import UnknownNameError
 from jupyter_aios.widgets.allocation import words
 from jupyter_aios.widgets.text.table import Table, aligned
 
@@ -169,6 +170,18 @@ TABLES: dict[str, Callable[[AllocationModel], Table[Any]]] = {
     "nodes": nodes,
     "policies": policies,
 }
+
+
+def table(model: AllocationModel, of: str = "tasks") -> Table[Any]:
+    """Return rows for each of the `tasks`, `jobs`, `nodes`, or `policies` that are compared.
+
+    Raises:
+        UnknownNameError: there is no such table.
+
+    """
+    if of not in TABLES:
+        raise UnknownNameError.among("table", of, TABLES)
+    return TABLES[of](model)
 
 
 def text(model: AllocationModel) -> str:

@@ -26,7 +26,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_aios.errors import AiosError, UnknownNameError
+from jupyter_aios.errors import AiosError
 from jupyter_aios.widgets.allocation import static, text
 from jupyter_aios.widgets.allocation.model import AllocationModel
 from jupyter_aios.widgets.seat import SeatedWidget, is_unattended, joined
@@ -84,9 +84,7 @@ class AllocationView(SeatedWidget):
             UnknownNameError: there is no such table.
 
         """
-        if of not in text.TABLES:
-            raise UnknownNameError.among("table", of, text.TABLES)
-        return text.TABLES[of](self.model)
+        return text.table(self.model, of)
 
     def text(self) -> Text:
         """Return what a terminal shows."""

@@ -1,6 +1,7 @@
 """Problem → Allocation: which task goes to which node and devices, and how good that is.
 
 problem       tasks, nodes, zones, gangs, quotas, what is in force: as columns
+entities      the system's nodes as columns
 reading       problems from text, tables, traces and the live cluster; all faults at once
 objectives    what an allocation is good for, level after level
 reduction     what may neither move nor stop becomes less capacity

@@ -29,6 +29,8 @@ CPU, MEMORY, DISK = range(3)
 QUOTA_COLUMNS = ("cpu_milli", "memory_bytes", "disk_bytes", "gpu_milli", "tasks")
 MAX_DEVICES = 62
 """Devices of a task are the bits of one integer."""
+USUAL_MODEL = "GPU"
+"""The model of GPUs of which none is known."""
 NO = -1
 """No node, no gang, no quota, no device."""
 
@@ -267,7 +269,7 @@ def nodes_of(names: Names, free: Ints, devices: Ints, **columns: object) -> Node
     usual: dict[str, object] = {
         "capacity": free,
         "models": np.where((devices >= 0).any(axis=1), 0, NO) if devices.size else _none(names),
-        "model_names": ("GPU",),
+        "model_names": (USUAL_MODEL,),
     }
     return Nodes(names=names, free=free, devices=devices, **(usual | columns))  # type: ignore[arg-type]
 

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_aios.allocation.check import faults
+from jupyter_aios.allocation.entities import amount_of, nodes_of_cluster
 from jupyter_aios.allocation.online import place_gang
 from jupyter_aios.allocation.problem import (
     NO,
-    Nodes,
     Problem,
     Tasks,
     bits_of,
     devices_of,
-    nodes_of,
     problem_of,
     tasks_of,
 )
@@ -31,7 +30,7 @@ from jupyter_aios.core.units import MILLI
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_aios.core.entities import Job, JobSpec, Node, NodeId
+    from jupyter_aios.core.entities import Job, JobSpec, Node
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Room:
         # By name, so that ties do not depend on the order in which nodes were registered.
         self.nodes = sorted(nodes, key=lambda node: node.id)
         self._row = {node.id: row for row, node in enumerate(self.nodes)}
-        self._columns = _columns(self.nodes)
+        self._columns = nodes_of_cluster(self.nodes)
         for claim in taken:
             self._hold(claim)
 
@@ -90,7 +89,7 @@ class Room:
         row = self._row.get(claim.placement.node)
         if row is None:
             return  # its node is gone
-        self._columns.free[row] -= _demand(claim.demand)
+        self._columns.free[row] -= amount_of(claim.demand)
         for position, device in enumerate(self.nodes[row].devices):
             if device.index in claim.placement.devices:
                 self._columns.devices[row, position] -= min(claim.demand.gpu_milli, MILLI)
@@ -133,7 +132,7 @@ def launch_faults(
         current=current,
         current_devices=np.where(group < 0, bits, 0),
     )
-    return faults(problem_of(_columns(nodes), tasks), where, bits)
+    return faults(problem_of(nodes_of_cluster(nodes), tasks), where, bits)
 
 
 def _bits(node: Node, placement: Placement) -> int:
@@ -148,22 +147,6 @@ def _bits(node: Node, placement: Placement) -> int:
     return bits_of([positions[index] for index in placement.devices])
 
 
-def _columns(nodes: Sequence[Node]) -> Nodes:
-    capacity = np.array([_demand(node.capacity) for node in nodes], np.int64).reshape(-1, 3)
-    most = max((len(node.devices) for node in nodes), default=0)
-    devices = np.full((len(nodes), most), NO, np.int64)
-    for row, node in enumerate(nodes):
-        devices[row, : len(node.devices)] = MILLI
-    names: list[NodeId] = [node.id for node in nodes]
-    return nodes_of(
-        names,
-        capacity.copy(),
-        devices,
-        capacity=capacity,
-        is_drained=np.array([node.is_drained for node in nodes], bool),
-    )
-
-
 def _gang(spec: JobSpec) -> Tasks:
     group = np.zeros(spec.nodes, np.int64)
     return replace(_tasks([spec.resources] * spec.nodes), gang=group, apart=group)
@@ -174,11 +157,7 @@ def _tasks(demands: Sequence[Resources]) -> Tasks:
     milli = np.array([demand.gpu_milli for demand in demands], np.int64)
     return tasks_of(
         [f"task {number}" for number in range(n)],
-        np.array([_demand(demand) for demand in demands], np.int64).reshape(n, 3),
+        np.array([amount_of(demand) for demand in demands], np.int64).reshape(n, 3),
         gpus=-(-milli // MILLI),
         milli=np.minimum(milli, MILLI),
     )
-
-
-def _demand(amount: Resources) -> tuple[int, int, int]:
-    return (amount.cpu_milli, amount.memory_bytes, amount.disk_bytes)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_aios.allocation.problem import NO, Nodes, bits_of, problem_of, tasks_of
-from jupyter_aios.allocation.reading.machines import USUAL_MODEL
+from jupyter_aios.allocation.entities import amount_of, nodes_of_cluster
+from jupyter_aios.allocation.problem import NO, bits_of, problem_of, tasks_of
 from jupyter_aios.allocation.reading.names import GroupedNames, NameGroup
 from jupyter_aios.core.entities import Job
 from jupyter_aios.core.states import JobState
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jupyter_aios.allocation.problem import Bools, Problem, Tasks
-    from jupyter_aios.core.entities import Node, NodeId, Resources
+    from jupyter_aios.core.entities import Node, NodeId
 
 
 def problem_of_cluster(nodes: Sequence[Node], jobs: Sequence[Job]) -> Problem:
@@ -44,7 +44,7 @@ def problem_of_cluster(nodes: Sequence[Node], jobs: Sequence[Job]) -> Problem:
         raise InputError("no job runs or waits", hint="%aios jobs")
     zones, zone_names, of_engine = _engines(ordered, parts)
     tasks = _tasks(parts, ordered, of_engine)
-    return problem_of(_nodes(ordered), tasks, zones=zones, zone_names=zone_names)
+    return problem_of(nodes_of_cluster(ordered), tasks, zones=zones, zone_names=zone_names)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _tasks(parts: Sequence[_Part], nodes: Sequence[Node], of_engine: dict[str, i
     owners = list(dict.fromkeys(str(part.job.owner) for part in parts))
     return tasks_of(
         GroupedNames(names),
-        np.array([_amount(spec.resources) for spec in specs], np.int64)[each],
+        np.array([amount_of(spec.resources) for spec in specs], np.int64)[each],
         gpus=(-(-milli // MILLI))[each],
         milli=np.minimum(milli, MILLI)[each],
         priority=(priorities - priorities.min() + 1)[each],
@@ -111,34 +111,6 @@ def _names(parts: Sequence[_Part]) -> list[NameGroup]:
         for name, part in zip(given, parts, strict=True)
     ]
     return [NameGroup(name, len(part.where)) for name, part in zip(shown, parts, strict=True)]
-
-
-def _amount(amount: Resources) -> tuple[int, int, int]:
-    return amount.cpu_milli, amount.memory_bytes, amount.disk_bytes
-
-
-def _nodes(nodes: Sequence[Node]) -> Nodes:
-    capacity = np.array([_amount(node.capacity) for node in nodes], np.int64).reshape(-1, 3)
-    most = max(len(node.devices) for node in nodes)
-    slots = np.arange(most)[None, :]
-    has = np.array([len(node.devices) for node in nodes])[:, None]
-    models = ["+".join(sorted({one.model or USUAL_MODEL for one in n.devices})) for n in nodes]
-    known = list(dict.fromkeys(model for model in models if model))
-    return Nodes(
-        names=[str(node.id) for node in nodes],
-        free=capacity.copy(),
-        devices=np.where(slots < has, MILLI, NO).astype(np.int64),
-        capacity=capacity,
-        models=np.array([known.index(model) if model else NO for model in models], np.int64),
-        model_names=tuple(known),
-        labels=tuple(_labels(node) for node in nodes),
-        is_drained=np.array([node.is_drained for node in nodes], bool),
-    )
-
-
-def _labels(node: Node) -> tuple[tuple[str, str], ...]:
-    found = [("engine", node.engine), ("machine", node.machine)]
-    return tuple(found + [("virtual", "true")] * node.is_virtual)
 
 
 def _engines(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_aios.allocation.problem import NO, Ints, Nodes
+from jupyter_aios.allocation.problem import NO, USUAL_MODEL, Ints, Nodes
 from jupyter_aios.allocation.reading.names import names_of
 from jupyter_aios.allocation.reading.values import MOST_NODES
 from jupyter_aios.core.units import MILLI
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from jupyter_aios.allocation.reading.sheets import Columns
 
 AMOUNTS = ("cpus", "memory", "disk")
-USUAL_MODEL = "GPU"
 
 
 @dataclass(frozen=True, eq=False)

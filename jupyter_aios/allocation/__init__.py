@@ -14,6 +14,7 @@ ladder        `allocate`: the rungs one after the other, the best of them, check
   repair      windows of a few nodes solved again
 highs         the solver of linear programmes
 worker        the process in which CP-SAT runs, and is killed when time is up
+children      how processes of the allocator are started
 check         the proof that an allocation is feasible, without trusting who made it
 certificate   the proof of a bound, checked without the solvers
 placed        what rungs propose: a node and devices for each task

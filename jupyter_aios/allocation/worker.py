@@ -18,15 +18,16 @@ import os
 import pickle
 import queue
 import struct
-import subprocess
 import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from jupyter_aios.allocation.children import start
+
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
 
     from jupyter_aios.allocation.effort import Effort
@@ -120,17 +121,7 @@ class Worker:
         if self._child is None or self._child.poll() is not None:
             self._kill()
             self._heard = queue.SimpleQueue()
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_aios.allocation.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # Not the user's folder, where a random.py may lie: `-m` imports from there first.
-                cwd=Path(__file__).parents[2],
-                # It belongs to no home and no job, so nothing that sweeps their leftovers ends it.
-                env={key: value for key, value in os.environ.items() if key[:5] != "AIOS_"},
-                # An interrupt of the notebook is the parent's to handle.
-                start_new_session=True,
-            )
+            self._child = start("jupyter_aios.allocation.worker")
             listen = threading.Thread(
                 target=_listen, args=(self._child.stdout, self._heard), daemon=True
             )

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from jupyter_aios.allocation.assignment.problem import Instance, Ints
+from jupyter_aios.allocation.children import start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +73,7 @@ class Line:
     def _listen(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             for line in self._incoming:
-                # HiGHS prints its name to the same stream, once.
+                # What a solver prints lands in the same stream.
                 if line.startswith("{"):
                     said = json.loads(line)
                     said["assignment"] = np.array(said["assignment"], np.int64)
@@ -89,14 +87,7 @@ class Companion:
     """The parent's end: starts the process, hears its news, and kills it."""
 
     def __init__(self, instance: Instance, *, time_s: float, seed: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=_environment(),
-        )
+        self._process = start(MODULE, stderr=subprocess.DEVNULL, text=True)
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the process has no pipes")  # Popen promises them
         problem = {
@@ -148,11 +139,3 @@ class Companion:
         for pipe in (self._stdin, self._stdout):
             with contextlib.suppress(OSError):
                 pipe.close()
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which the process finds this package."""
-    root = str(Path(__file__).resolve().parents[3])
-    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = os.pathsep.join(dict.fromkeys([root, *filter(None, inherited)]))
-    return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}

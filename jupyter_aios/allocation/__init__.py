@@ -3,7 +3,8 @@
 problem       tasks, nodes, zones, gangs, quotas, what is in force: as columns
 entities      the system's nodes as columns
 reading       problems from text, tables, traces and the live cluster; all faults at once
-objectives    what an allocation is good for, level after level
+levels        the names of objectives, in the order in which they count
+objectives    their values
 reduction     what may neither move nor stop becomes less capacity
 ladder        `allocate`: the rungs one after the other, the best of them, checked
   greedy      policies that place one task after the other

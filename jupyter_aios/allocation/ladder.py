@@ -20,12 +20,8 @@ import numpy as np
 from jupyter_aios.allocation.certificate import Certificate
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.effort import Effort
-from jupyter_aios.allocation.objectives import (
-    OBJECTIVES,
-    evaluate,
-    levels_of,
-    ranking,
-)
+from jupyter_aios.allocation.levels import OBJECTIVES, levels_of, ranking
+from jupyter_aios.allocation.objectives import evaluate
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.reduction import Reduction, reduce
 from jupyter_aios.allocation.result import Allocation, Level
@@ -94,7 +90,12 @@ def allocate(
 
 
 def compare(
-    problem: Problem, objective: str = "priority", time_limit_s: float = 5.0, seed: int = 0
+    problem: Problem,
+    objective: str = "priority",
+    time_limit_s: float = 5.0,
+    seed: int = 0,
+    *,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Allocation, ...]:
     """Return what each greedy policy makes of the problem, in the order of their names' table.
 
@@ -104,7 +105,7 @@ def compare(
 
     names = levels_of(objective)
     reduction = reduce(problem)
-    effort = Effort.of(time_limit_s, seed)
+    effort = Effort.of(time_limit_s, seed, stop)
     found = []
     for policy in ALL:
         if effort.is_over():
@@ -190,7 +191,7 @@ class _Search:
         if not self._is_proven():
             self._prices()
         if is_small:
-            if len(self.problem.tasks) > _TINY and self.values[0] != self.bound:
+            if len(self.problem.tasks) > _TINY and not self._meets_bound():
                 self._large(most_s=_COLUMNS_SHARE * self.effort.left_s())
             if not self._is_as_good_as_exact():
                 self._exact()
@@ -198,7 +199,7 @@ class _Search:
             self._large()
         if not goes_first:
             self._greedy(policies)
-        is_open = self.best is not None and self.values[0] != self.bound
+        is_open = self.best is not None and not self._meets_bound()
         if is_open and not is_small and not self.effort.is_over():
             from jupyter_aios.allocation.repair import improve
 
@@ -275,11 +276,15 @@ class _Search:
 
     def _is_proven(self) -> bool:
         """True where the first level is as good as can be, and there is no other."""
-        return self.best is not None and self.values[0] == self.bound and len(self.names) == 1
+        return self._meets_bound() and len(self.names) == 1
 
     def _is_as_good_as_exact(self) -> bool:
         """True where the exact rung could improve no level: the later ones are 0 at the least."""
-        return self.best is not None and self.values[0] == self.bound and not any(self.values[1:])
+        return self._meets_bound() and not any(self.values[1:])
+
+    def _meets_bound(self) -> bool:
+        """True where the first level is proven to be as good as can be."""
+        return self.best is not None and self.values[0] == self.bound
 
     def allocation(self) -> Allocation:
         """Return the best.

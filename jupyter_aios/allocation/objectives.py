@@ -1,4 +1,4 @@
-"""What an allocation is good for: named objectives, taken one after the other.
+"""What an allocation is good for, in numbers: the value of each level (`levels`).
 
 The first level is a sum over placed tasks, `weights(problem, name) @ placed`, an integer, and what
 bounds speak of. The others choose among allocations that are equally good so far.
@@ -6,13 +6,11 @@ bounds speak of. The others choose among allocations that are equally good so fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jupyter_aios.core.units import MILLI
-from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,72 +20,6 @@ if TYPE_CHECKING:
 PPM = 1_000_000
 CPU_PER_GPU = 16
 """CPUs that weigh as much as one GPU in a task's size."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One named level."""
-
-    name: str
-    unit: str
-    about: str
-    is_first: bool = False
-    """Whether it can be the first level."""
-    is_maximised: bool = False
-
-
-OBJECTIVES = {
-    one.name: one
-    for one in (
-        Objective(
-            "feasible", "tasks", "place every task, or prove that it cannot be done",
-            is_first=True, is_maximised=True,
-        ),
-        Objective(
-            "priority", "points", "priority × size of what is placed",
-            is_first=True, is_maximised=True,
-        ),
-        Objective("gpu", "milli-GPU", "GPU that is allocated", is_first=True, is_maximised=True),
-        Objective("cost", "cost", "every task placed, at the least cost", is_first=True),
-        Objective("moves", "tasks", "tasks in force that move or are stopped"),
-        Objective("fragmentation", "milli-GPU", "free GPU that few tasks could use"),
-        Objective("balance", "ppm of a node", "the highest load of any node"),
-    )
-}  # fmt: skip
-USUAL = {
-    "feasible": ("feasible",),
-    "priority": ("priority", "moves", "fragmentation"),
-    "gpu": ("gpu", "moves", "fragmentation"),
-    "cost": ("cost",),
-}
-"""What follows a first level that is named alone."""
-
-
-def levels_of(text: str) -> tuple[str, ...]:
-    """Return the levels of `priority` or `priority,moves,balance`, best first.
-
-    Raises:
-        InputError: an unknown name, a name twice, or a first level that cannot be one.
-
-    Example:
-        >>> levels_of("gpu,balance")
-        ('gpu', 'balance')
-
-    """
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    firsts = [name for name, one in OBJECTIVES.items() if one.is_first]
-    laters = [name for name, one in OBJECTIVES.items() if not one.is_first]
-    hint = f"first one of {', '.join(firsts)}; then any of {', '.join(laters)}"
-    for name in names:
-        if name not in OBJECTIVES:
-            raise InputError(f"no objective is named {name!r}", hint=hint)
-    if not names or names[0] not in firsts or set(names[1:]) - set(laters):
-        raise InputError(f"{text!r} is no order of objectives", hint=hint)
-    if len(set(names)) < len(names):
-        raise InputError(f"{text!r} names an objective twice", hint=hint)
-    if names[0] in {"feasible", "cost"} and len(names) > 1:
-        raise InputError(f"{names[0]} stands alone", hint=f"--objective {names[0]}")
-    return USUAL[names[0]] if len(names) == 1 else names
 
 
 def sizes(problem: Problem) -> Ints:
@@ -122,12 +54,6 @@ def evaluate(
 ) -> tuple[int, ...]:
     """Return the value of each level."""
     return tuple(_value(problem, assignment, devices, name) for name in names)
-
-
-def ranking(names: Sequence[str], values: Sequence[int]) -> tuple[int, ...]:
-    """Return a key that is larger the better the values are, level after level."""
-    signs = (1 if OBJECTIVES[name].is_maximised else -1 for name in names)
-    return tuple(sign * value for sign, value in zip(signs, values, strict=True))
 
 
 def _value(problem: Problem, assignment: Ints, devices: Ints, name: str) -> int:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_aios.allocation.levels import FIRST_LEVELS, LATER_LEVELS
 from jupyter_aios.commands.options import VIEWS, read_view
 from jupyter_aios.commands.solving import (
-    FIRST_LEVELS,
-    LATER_LEVELS,
     AllocateOptions,
     read_objective,
     read_seed,

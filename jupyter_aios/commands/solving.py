@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jupyter_aios.allocation.levels import named_levels
 from jupyter_aios.core.submission import SEEDS
 from jupyter_aios.core.units import parse_duration
-from jupyter_aios.errors import InputError, UnknownNameError
+from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +29,6 @@ TIME_LIMIT_S = 5.0
 TASKS_IN_TIME = 100_000
 """With more tasks the usual time limit grows in proportion: a million need the time to be seen."""
 _MOST_TIME_S = 86_400.0
-FIRST_LEVELS = ("feasible", "priority", "gpu", "cost")
-LATER_LEVELS = ("moves", "fragmentation", "balance")
-"""The names of `allocation.objectives`, which loads numpy; a test holds them equal."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,10 @@ def read_objective(text: object) -> str:
     """Return the names of levels, each of which exists.
 
     Raises:
-        UnknownNameError: one does not.
-        InputError: a first level that cannot be one, or a name twice.
+        UnknownNameError, InputError: as `levels.named_levels`.
 
     """
-    names = [part.strip() for part in str(text).split(",") if part.strip()]
-    known = (*FIRST_LEVELS, *LATER_LEVELS)
-    for name in names:
-        if name not in known:
-            error = UnknownNameError.among("objective", name, known)
-            raise UnknownNameError(error.message, hint=f"{error.hint} There is: {', '.join(known)}")
-    hint = f"first one of {', '.join(FIRST_LEVELS)}; then any of {', '.join(LATER_LEVELS)}"
-    if not names or names[0] not in FIRST_LEVELS or set(names[1:]) - set(LATER_LEVELS):
-        raise InputError("no order of objectives", hint=hint)
-    if len(set(names)) < len(names):
-        raise InputError("an objective is named twice", hint=hint)
-    if names[0] in {"feasible", "cost"} and len(names) > 1:
-        raise InputError(f"{names[0]} stands alone", hint=f"--objective {names[0]}")
-    return ",".join(names)
+    return ",".join(named_levels(str(text)))
 
 
 def read_time_limit(value: object) -> float:
@@ -129,7 +113,7 @@ def _best(reading: Reading, options: AllocateOptions, stop: Callable[[], bool]) 
     found = climb(problem, objective, time_limit_s, options.seed, stop=stop)
     others: tuple[Allocation, ...] = ()
     if options.compare and not stop():
-        others = compare(problem, objective, time_limit_s, options.seed)
+        others = compare(problem, objective, time_limit_s, options.seed, stop=stop)
     return AllocationAnswer(found, others, view=options.view)
 
 

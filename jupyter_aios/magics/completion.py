@@ -81,7 +81,7 @@ def _of_parser(parser: Parser, before: list[str], place: Place, word: str = "") 
 
 def _objectives(word: str) -> list[str]:
     """Return the levels that may follow those that are typed already: `gpu,mo` → `gpu,moves`."""
-    from jupyter_aios.commands.solving import FIRST_LEVELS, LATER_LEVELS
+    from jupyter_aios.allocation.levels import FIRST_LEVELS, LATER_LEVELS
 
     head, comma, _ = word.rpartition(",")
     if not comma:

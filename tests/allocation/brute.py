@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jupyter_aios.allocation.check import faults
-from jupyter_aios.allocation.objectives import evaluate, ranking, weights
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate, weights
 from jupyter_aios.allocation.problem import NO, devices_of
 from tests.allocation.enumeration import Placing
 

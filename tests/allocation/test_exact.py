@@ -14,7 +14,8 @@ from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.exact import is_tractable, solve
 from jupyter_aios.allocation.exact.model import Model
 from jupyter_aios.allocation.exact.seats import hints_of, placed_of
-from jupyter_aios.allocation.objectives import evaluate, ranking
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate
 from jupyter_aios.allocation.problem import NO, Problem, Quota, nodes_of, problem_of, tasks_of
 from jupyter_aios.core.units import MILLI
 from tests.allocation.brute import best_values

@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.ladder import allocate, compare
-from jupyter_aios.allocation.objectives import ranking
+from jupyter_aios.allocation.levels import ranking
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, nodes_of, problem_of, tasks_of
 from jupyter_aios.errors import InputError
@@ -112,6 +112,14 @@ def test_an_unknown_objective_is_answered_with_those_there_are() -> None:
     assert "priority, gpu" in caught.value.hint
     with pytest.raises(InputError, match="no order of objectives"):
         allocate(packing([1], [1]), "moves,gpu")
+
+
+@pytest.mark.parametrize("time_limit_s", [1e-9, 0.001, 0.02])
+def test_hardly_any_time_is_enough_for_an_answer(time_limit_s: float) -> None:
+    for seed in range(4):
+        problem = small_problem(random.Random(seed), most_tasks=90, most_nodes=12)
+        found = allocate(problem, "priority", time_limit_s)
+        assert faults(problem, found.assignment, found.devices) == []
 
 
 def test_a_word_to_stop_ends_the_search_with_the_best_so_far() -> None:

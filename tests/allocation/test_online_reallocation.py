@@ -12,7 +12,8 @@ from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.greedy import place_in_order
 from jupyter_aios.allocation.greedy.fragmentation import fragmentation
-from jupyter_aios.allocation.objectives import evaluate, ranking, weights
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate, weights
 from jupyter_aios.allocation.online import reallocate
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, nodes_of, problem_of, tasks_of

@@ -17,7 +17,8 @@ from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.greedy import sorted_greedy
 from jupyter_aios.allocation.ladder import POLICIES, allocate
-from jupyter_aios.allocation.objectives import evaluate, ranking
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate
 from jupyter_aios.allocation.problem import NO
 from jupyter_aios.allocation.reduction import reduce
 from tests.allocation.brute import best_values

@@ -10,7 +10,8 @@ import pytest
 from jupyter_aios.allocation.check import faults
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.exact import solve
-from jupyter_aios.allocation.objectives import evaluate, ranking, weights
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate, weights
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Problem, nodes_of, problem_of, tasks_of
 from jupyter_aios.allocation.repair import eject, improve, window_of

@@ -16,14 +16,11 @@ import pytest
 import jupyter_aios as aios
 from jupyter_aios.allocation.assignment import AssignmentProblem
 from jupyter_aios.allocation.check import faults
-from jupyter_aios.allocation.objectives import OBJECTIVES
 from jupyter_aios.allocation.reading import read, read_text
 from jupyter_aios.commands import tree
 from jupyter_aios.commands.__main__ import main
 from jupyter_aios.commands.answer import AllocationAnswer, AssignmentAnswer
 from jupyter_aios.commands.solving import (
-    FIRST_LEVELS,
-    LATER_LEVELS,
     AllocateOptions,
     solve,
     stop_on_interrupt,
@@ -65,12 +62,6 @@ def test_a_file_is_placed_and_shown_as_text(
     assert "2 of 5 tasks placed" in shown
     assert "notebook × 3" in shown
     assert "first-fit" in shown
-
-
-def test_the_names_of_objectives_are_those_of_the_allocator() -> None:
-    firsts = tuple(name for name, one in OBJECTIVES.items() if one.is_first)
-    laters = tuple(name for name, one in OBJECTIVES.items() if not one.is_first)
-    assert (firsts, laters) == (FIRST_LEVELS, LATER_LEVELS)
 
 
 @pytest.mark.parametrize("number", range(5))

@@ -24,6 +24,7 @@ from jupyter_aios.allocation.columns.room import Room
 from jupyter_aios.allocation.columns.ruins import Ruins
 from jupyter_aios.allocation.columns.search import place_all
 from jupyter_aios.allocation.greedy import sorted_greedy
+from jupyter_aios.allocation.levels import ranking
 from jupyter_aios.allocation.placed import Placed
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _best(
 
     def rank(placed: Placed) -> tuple[int, ...]:
         values = objectives.evaluate(problem, placed.assignment, placed.devices, names)
-        return objectives.ranking(names, values)
+        return ranking(names, values)
 
     return max(best, key=rank)
 

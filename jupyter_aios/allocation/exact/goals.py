@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jupyter_aios.allocation.greedy.fragmentation import Tables, Typical
-from jupyter_aios.allocation.objectives import OBJECTIVES, PPM
+from jupyter_aios.allocation.levels import OBJECTIVES
+from jupyter_aios.allocation.objectives import PPM
 from jupyter_aios.allocation.problem import CPU
 from jupyter_aios.core.units import MILLI
 

@@ -14,7 +14,8 @@ import numpy as np
 from jupyter_aios.allocation.exact.goals import goal_of
 from jupyter_aios.allocation.exact.model import Model
 from jupyter_aios.allocation.exact.seats import hints_of, placed_of, values_of
-from jupyter_aios.allocation.objectives import OBJECTIVES, evaluate, ranking
+from jupyter_aios.allocation.levels import OBJECTIVES, ranking
+from jupyter_aios.allocation.objectives import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

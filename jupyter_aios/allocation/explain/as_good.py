@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_aios.allocation.objectives import OBJECTIVES, weights
+from jupyter_aios.allocation.levels import OBJECTIVES
+from jupyter_aios.allocation.objectives import weights
 from jupyter_aios.allocation.problem import NO
 from jupyter_aios.allocation.reduction import pinned, reduce
 

@@ -17,7 +17,8 @@ from jupyter_aios.allocation.explain import words
 from jupyter_aios.allocation.explain.changes import Change, apply
 from jupyter_aios.allocation.explain.naming import read_change
 from jupyter_aios.allocation.explain.replacing import place_again
-from jupyter_aios.allocation.objectives import OBJECTIVES, evaluate, weights
+from jupyter_aios.allocation.levels import OBJECTIVES
+from jupyter_aios.allocation.objectives import evaluate, weights
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import NO, Ints
 from jupyter_aios.allocation.reduction import pinned, reduce

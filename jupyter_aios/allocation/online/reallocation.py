@@ -13,7 +13,8 @@ from jupyter_aios.allocation.greedy.fragmentation import Tables, Typical
 from jupyter_aios.allocation.greedy.ordering import by_worth, units_in
 from jupyter_aios.allocation.greedy.policies import policy_of
 from jupyter_aios.allocation.greedy.state import State
-from jupyter_aios.allocation.objectives import evaluate, ranking
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate
 from jupyter_aios.allocation.objectives import weights as weights_of
 from jupyter_aios.allocation.online.moves import make_room
 from jupyter_aios.allocation.placed import Placed

@@ -14,7 +14,8 @@ import numpy as np
 
 from jupyter_aios.allocation.effort import Effort
 from jupyter_aios.allocation.exact import solve
-from jupyter_aios.allocation.objectives import evaluate, moved, ranking, weights
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate, moved, weights
 from jupyter_aios.allocation.placed import Placed
 from jupyter_aios.allocation.problem import Problem
 from jupyter_aios.allocation.repair.chains import eject

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jupyter_aios.allocation.objectives import evaluate, ranking, weights
+from jupyter_aios.allocation.levels import ranking
+from jupyter_aios.allocation.objectives import evaluate, weights
 from jupyter_aios.allocation.placed import Placed
 
 if TYPE_CHECKING:

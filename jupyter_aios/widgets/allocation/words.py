@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_aios.allocation.objectives import OBJECTIVES
+from jupyter_aios.allocation.levels import OBJECTIVES
 from jupyter_aios.core.units import MILLI, format_bytes
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from jupyter_aios.allocation.explain import apply, explain, explain_all
 from jupyter_aios.allocation.explain.limits import kinds_of
 from jupyter_aios.allocation.explain.room import LACKS, Room
 from jupyter_aios.allocation.explain.seats import seat, unit_of
+from jupyter_aios.allocation.ladder import allocate
 from jupyter_aios.allocation.objectives import weights
 from jupyter_aios.allocation.prices import solve_prices
 from jupyter_aios.allocation.problem import (
@@ -28,6 +29,7 @@ from jupyter_aios.allocation.problem import (
     problem_of,
     tasks_of,
 )
+from jupyter_aios.allocation.reading import read_text
 from jupyter_aios.allocation.reduction import pinned, reduce
 from jupyter_aios.allocation.result import Allocation, Level
 from jupyter_aios.errors import InputError
@@ -448,6 +450,13 @@ def test_who_is_outbid_is_told_how_many_of_its_kind_a_schedule_as_good_has() -> 
         "raise the priority above 6: it is then worth more than w0",
         "add 1 node like n0 (GPU)",
     ]
+
+
+def test_where_all_are_to_be_placed_the_reason_is_what_is_left_not_what_is_worth_more() -> None:
+    found = allocate(read_text("r: [3, 5, 2]\nc: [6, 4]"), "feasible")
+    told = explain(found, int(found.unplaced[0]))
+    assert told.reason.kind == "exhausted"
+    assert told.sentence.startswith("2 CPUs: its nodes have at most 1 CPU left")
 
 
 def test_a_number_that_no_task_has_is_refused() -> None:

@@ -143,7 +143,9 @@ def _explain(scene: _Scene, task: int, *, with_fixes: bool) -> Explanation:
     if reason.kind == "quota":
         reason = _with_quota(scene, empty if reason.is_static else scene.room, unit, reason)
     elif not reason.is_static and reason.kind in {"full", "exhausted", "several"}:
-        reason = _weighed(scene, unit[0], reason) if len(unit) == 1 else reason
+        # Where all tasks are to be placed, none is worth more than another.
+        is_weighed = scene.allocation.levels[0].name != "feasible" and len(unit) == 1
+        reason = _weighed(scene, unit[0], reason) if is_weighed else reason
     # It takes longer than all else, so only where one task is asked about.
     is_open = with_fixes and not reason.is_static
     as_good = most_as_good(scene.allocation, scene.kinds.alike(task)) if is_open else None

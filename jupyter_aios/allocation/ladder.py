@@ -5,6 +5,7 @@
 3. exact (CP-SAT) where the problem is small; columns where many nodes share few kinds of tasks;
    prices and repair where all tasks differ
 4. windows of nodes solved again, while time is left
+5. tasks moved off the fullest nodes, where `balance` is asked for
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ _COLUMNS_SHARE = 0.25
 """Of the time, what the columns may take to find the exact rung a start."""
 _QUICK_PAIRS = 2_000_000
 """Tasks × nodes up to which all greedy policies of the list take a moment."""
+_SPREAD_SHARE = 0.2
+"""Of the time, what is kept for `balance`: the rungs pack, which is the opposite."""
 _GREEDY_SHARE = 0.4
 """Of the time, what the first greedy policy may take before the better rungs."""
 
@@ -79,10 +82,16 @@ def allocate(
     if names[0] == "cost":
         raise InputError("this problem has no costs", hint="--objective priority, gpu or feasible")
     refuse_torn_gangs(problem)
-    search = _Search(reduce(problem), names, Effort.of(time_limit_s, seed, stop))
+    effort = Effort.of(time_limit_s, seed, stop)
+    has_spread = "balance" in names
+    first = effort.share(1.0 - _SPREAD_SHARE) if has_spread else effort
+    search = _Search(reduce(problem), names, first)
     try:
         search.begin(start)
         search.climb()
+        if has_spread:
+            search.effort = effort
+            search.run("spread", _spread)
     except KeyboardInterrupt:
         if search.best is None:
             raise
@@ -232,9 +241,9 @@ class _Search:
 
     def _large(self, most_s: float = float("inf")) -> None:
         effort = self.effort.share(1.0, most_s)
-        if count_kinds(self.problem) <= _MOST_KINDS:
-            from jupyter_aios.allocation.columns import columns
+        from jupyter_aios.allocation.columns import columns, count_kinds
 
+        if max(count_kinds(self.problem)) <= _MOST_KINDS:
             self.run("columns", lambda p, n, _, best: columns(p, n, effort, best))
         else:
             from jupyter_aios.allocation.scale import scale
@@ -334,18 +343,18 @@ def _greedy(
     return sorted_greedy(problem, names, policy, effort)
 
 
+def _spread(
+    problem: Problem, names: tuple[str, ...], effort: Effort, best: Placed | None
+) -> Placed | None:
+    from jupyter_aios.allocation.repair.spreading import spread
+
+    keep_in_force = "moves" in names[: names.index("balance")]
+    return best and spread(problem, best, effort, keep_in_force=keep_in_force)
+
+
 def greedy_s(problem: Problem) -> float:
     """Return about how many seconds best fit takes, as measured: a guess within a factor of two."""
     return len(problem.tasks) * (1e-5 + len(problem.nodes) / 6e8)
-
-
-def count_kinds(problem: Problem) -> int:
-    """Return how many different tasks there are, or different nodes where these are more."""
-    tasks, nodes = problem.tasks, problem.nodes
-    demands = np.column_stack([tasks.demand, tasks.gpus, tasks.milli, tasks.zone, tasks.priority])
-    devices = np.sort(nodes.devices, axis=1)
-    machines = np.column_stack([nodes.free, devices, problem.zones.T])
-    return max(len(np.unique(demands, axis=0)), len(np.unique(machines, axis=0)))
 
 
 def _status(name: str, value: int, bound: int | None, tasks: int) -> str:

@@ -2,6 +2,7 @@
 
 chains    a task that waits takes the place of one that goes elsewhere or is worth less
 windows   a few nodes, what is on them, and what waits: a problem of their own, solved exactly
+spreading the highest load lowered
 """
 
 from __future__ import annotations

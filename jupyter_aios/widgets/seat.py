@@ -33,7 +33,8 @@ class SeatedWidget(anywidget.AnyWidget):
     """A widget whose output settles into a picture; subclasses say what is drawn and written.
 
     They implement `_plain` and `_bundle`, and `_hear` for the page's messages; from it they call
-    `_sit` at "seated" and `_keep_widget` where a page cannot move the view.
+    `_sit` at "seated" and `_keep_widget` where a page cannot move the view. The last line of their
+    `__init__` is `_listen`: messages come in a thread of their own.
     """
 
     place = traitlets.Unicode().tag(sync=True)
@@ -46,6 +47,9 @@ class SeatedWidget(anywidget.AnyWidget):
         self._displays: list[str] = []
         self._must_stay_widget = False
         self._settled: dict[str, Any] | None = None
+
+    def _listen(self) -> None:
+        """Hear the page from now on; a subclass calls it when it can answer."""
         _let_messages_through(self.comm)
         self.on_msg(self._hear)
 

@@ -231,3 +231,46 @@ def test_a_reloaded_page_and_a_second_browser_show_what_the_first_one_did(desk: 
         expect(lines(view_in(one.output(4), "succeeded")).last).to_contain_text("the last line")
     other.shot("twice-other")
     assert sheet.complaints() == other.complaints() == []
+
+
+# A view by hand, whose last news gets lost as on a server that drops messages under load.
+LOST = """\
+import time
+from jupyter_aios.core.entities import *
+from jupyter_aios.core.events import Event, EventKind
+from jupyter_aios.core.states import JobState
+from jupyter_aios.widgets.training.model import TrainingModel
+from jupyter_aios.widgets.training.view import TrainingView
+
+spec = JobSpec(
+    name="lost", code=Code(CodeKind.CELL, ()), resources=Resources(), nodes=1, ranks_per_node=1,
+    interpreter="python", cwd="/",
+)
+job = Job(JobId("lost"), UserId("me"), spec, JobState.RUNNING, time.time())
+view = TrainingView(TrainingModel(job))
+
+def say(text):
+    line = Event(1, "1/rank-0000.output", 0, time.time(), EventKind.STDOUT, 0, text)
+    with view.lock:
+        view.model.feed([line])
+    view.publish()
+
+view
+"""
+LOSE = """\
+send, view.send = view.send, lambda *_, **__: None
+say("the last line\\n")
+view.send = send
+"""
+
+
+def test_the_last_message_is_made_up_for_when_it_was_lost(desk: Desk) -> None:
+    sheet = desk.sheet("lost.ipynb", HEAD, LOST, 'say("the first line\\n")', LOSE)
+    sheet.finish(0)
+    sheet.finish(1)
+    sheet.finish(2)
+    view = sheet.output(1).locator(".aios[data-synced=true]")
+    expect(lines(view).last).to_have_text("the first line")
+    sheet.finish(3)
+    expect(lines(view).last).to_have_text("the last line", timeout=20_000)
+    assert sheet.complaints() == []

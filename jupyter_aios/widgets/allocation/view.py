@@ -70,8 +70,9 @@ class AllocationView(SeatedWidget):
         comparison: Sequence[tuple[str, Allocation]] = (),
         explain: Callable[[int], str] | None = None,
     ) -> None:
-        self.model = AllocationModel(allocation, comparison, explain)
         super().__init__()
+        self.model = AllocationModel(allocation, comparison, explain)
+        self._listen()
 
     def figure(self) -> Figure:
         """Return the picture as a matplotlib figure."""

@@ -41,6 +41,8 @@ class View extends SeatedView {
     else if (message.type === "news") this.takeNews(message, buffers);
     else if (message.type === "detail") this.takeDetail(message, buffers);
     else if (message.type === "rank") this.takeRank(message, buffers);
+    // The last news of a job has none after it that would show the gap.
+    else if (message.type === "pong" && this.number >= 0 && message.number > this.number) this.catchUp();
   }
 
   takeAll(message, buffers) {
@@ -55,14 +57,18 @@ class View extends SeatedView {
   takeNews(message, buffers) {
     if (this.number < 0 || message.number <= this.number) return;
     if (message.number !== this.number + 1) {
-      // Something was lost on the way: all of it again.
-      this.number = -1;
-      this.root.dataset.synced = "false";
-      this.greet();
+      this.catchUp();
       return;
     }
     this.number = message.number;
     this.take(message, buffers);
+  }
+
+  // Something was lost on the way: all of it again.
+  catchUp() {
+    this.number = -1;
+    this.root.dataset.synced = "false";
+    this.greet();
   }
 
   take({ type, head, curves, lines, skipped, partials, banners }, buffers) {

@@ -8,7 +8,8 @@ From the page to the kernel (JSON; `view` names the view that asks):
                                                can show it in the place of the saved picture
     {"type": "seated", "view"}                 it has been shown for a moment: the output may become
                                                the place, which a saved notebook can show
-    {"type": "ping", "view"}                   is the kernel still there? Answered by "pong"
+    {"type": "ping", "view"}                   is the kernel still there? Answered by "pong", with
+                                               the number of the last message to all
     {"type": "stop"}                           end the job
     {"type": "detail", "view", "key", "low", "high"}   a curve's points from step to step
     {"type": "rank", "view", "rank"}           one rank's own curves
@@ -97,6 +98,7 @@ class TrainingView(SeatedWidget):
         self._limit = limit
         self._number = 0
         self._unheard = list(_UNHEARD_S)
+        self._listen()
 
     @property
     def is_hurried(self) -> bool:
@@ -168,7 +170,8 @@ class TrainingView(SeatedWidget):
         elif kind == "seated":
             self._sit()
         elif kind == "ping":
-            self.send({"type": "pong", "to": view})
+            with self.lock:
+                self.send({"type": "pong", "to": view, "number": self._number})
         elif kind == "stop":
             self.stop()
         elif kind in {"detail", "rank"}:

@@ -161,6 +161,7 @@ def _prepare_torch(
     torch.set_num_threads(rank_plan.threads)
     seeding.seed_generators(plan.seed, rank_plan.rank)
     guards.guide_backend(plan.backend, has_gpu=has_gpu, notice=rank.notice)
+    guards.keep_destroyed_groups()
     guards.explain_all_reduce()
     register_optimizer_step_post_hook(context.count_step)
     rank.vitals = doctor.install(rank.attempt_folder, rank.rank, rank.world_size)

@@ -64,6 +64,37 @@ def guide_backend(backend: Backend, *, has_gpu: bool, notice: Callable[[str], No
         setattr(module, original.__name__, init_process_group)
 
 
+def keep_destroyed_groups() -> None:
+    """Let a process group outlive the model that was trained with it, as far as the next group.
+
+    `destroy_process_group` in a function whose model is still there leaves the last reference to
+    the model. Its end, in ~Reducer, joins gloo's threads while it holds the interpreter's lock,
+    and a thread that still has a finished all-reduce to drop waits for that lock: the rank never
+    ends. A reference of Python's is dropped without the lock.
+    """
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return
+    kept: list[object] = []
+    destroy, init = dist.destroy_process_group, dist.init_process_group
+
+    @functools.wraps(destroy)
+    def destroy_process_group(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        kept[:] = {*kept, *dist.distributed_c10d._world.pg_map}  # noqa: SLF001 - nothing public lists all groups
+        return destroy(*args, **kwargs)
+
+    @functools.wraps(init)
+    def init_process_group(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        # By now its threads are idle. It may hold the port of a store.
+        kept.clear()
+        return init(*args, **kwargs)
+
+    for module in (dist, dist.distributed_c10d):
+        setattr(module, destroy.__name__, destroy_process_group)
+        setattr(module, init.__name__, init_process_group)
+
+
 def explain_all_reduce() -> None:
     """Let `dist.all_reduce(model.parameters())` fail with the two ways that do what is meant.
 

@@ -86,6 +86,32 @@ def test_the_person_s_objects_go_before_the_process_group(launchpad: Launchpad) 
     assert launchpad.printed(ref) == "the group is up: True\n"
 
 
+def test_a_model_that_outlives_its_group_does_not_wait_for_the_groups_threads(
+    launchpad: Launchpad,
+) -> None:
+    # The last reference in ~Reducer joined them with the interpreter's lock in its hand: a hang
+    # about once in a hundred tutorials. Here: are they there after it?
+    ref = launchpad.run(
+        "import gc, pathlib, torch\n"
+        "import torch.distributed as dist\n"
+        "from torch.nn.parallel import DistributedDataParallel\n"
+        "def threads():\n"
+        "    names = [p.read_text() for p in pathlib.Path('/proc/self/task').glob('*/comm')]\n"
+        "    return names.count('pt_gloo_runloop\\n')\n"
+        "def train():\n"
+        "    dist.init_process_group('gloo')\n"
+        "    model = DistributedDataParallel(torch.nn.Linear(2, 2))\n"
+        "    model(torch.ones(1, 2)).sum().backward()\n"
+        "    dist.destroy_process_group()\n"
+        "for _ in range(3):\n"
+        "    train()\n"
+        "    gc.collect()\n"
+        "    print(threads(), dist.is_initialized())\n"
+    )
+    assert launchpad.wait(ref).outcome is Outcome.SUCCEEDED
+    assert launchpad.printed(ref) == "2 False\n" * 3
+
+
 @pytest.mark.parametrize(
     "end", ["import sys; sys.exit(3)", "1 / 0", "import builtins; builtins.kept_elsewhere = kept"]
 )

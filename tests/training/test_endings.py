@@ -92,7 +92,7 @@ def test_a_model_that_outlives_its_group_does_not_wait_for_the_groups_threads(
     # The last reference in ~Reducer joined them with the interpreter's lock in its hand: a hang
     # about once in a hundred tutorials. Here: are they there after it?
     ref = launchpad.run(
-        "import gc, pathlib, torch\n"
+        "import gc, pathlib, time, torch\n"
         "import torch.distributed as dist\n"
         "from torch.nn.parallel import DistributedDataParallel\n"
         "def threads():\n"
@@ -106,6 +106,9 @@ def test_a_model_that_outlives_its_group_does_not_wait_for_the_groups_threads(
         "for _ in range(3):\n"
         "    train()\n"
         "    gc.collect()\n"
+        # A thread gives itself its name, some time after it began.
+        "    end = time.monotonic() + 5\n"
+        "    while threads() != 2 and time.monotonic() < end: time.sleep(0.01)\n"
         "    print(threads(), dist.is_initialized())\n"
     )
     assert launchpad.wait(ref).outcome is Outcome.SUCCEEDED

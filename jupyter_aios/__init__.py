@@ -8,7 +8,7 @@ In Python:
     answer = aios.allocate({"r": [3, 5, 2], "c": [6, 5]})
 
 In a rank: `aios.log(loss=loss)`, `aios.checkpoint(step, model=model)`, `aios.restore(model=model)`,
-`aios.device()`.
+`aios.device()`, `aios.secret("HF_TOKEN")`, `aios.fetch("models/x.bin", secret="HUB")`.
 
 Every name below loads what it needs when it is first used: importing this package costs nothing.
 """
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from jupyter_aios.commands.handle import JobHandle as Job
     from jupyter_aios.errors import AiosError
     from jupyter_aios.training.context import checkpoint, device, log, restore
+    from jupyter_aios.training.fetching import fetch
+    from jupyter_aios.training.secrets import secret
 
 __all__ = [
     "AiosError",
@@ -36,11 +38,13 @@ __all__ = [
     "allocate",
     "checkpoint",
     "device",
+    "fetch",
     "job",
     "jobs",
     "load_ipython_extension",
     "log",
     "restore",
+    "secret",
     "submit",
 ]
 
@@ -55,6 +59,8 @@ _PLACES = {
     "checkpoint": ("jupyter_aios.training.context", "checkpoint"),
     "restore": ("jupyter_aios.training.context", "restore"),
     "device": ("jupyter_aios.training.context", "device"),
+    "fetch": ("jupyter_aios.training.fetching", "fetch"),
+    "secret": ("jupyter_aios.training.secrets", "secret"),
 }
 
 

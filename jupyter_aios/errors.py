@@ -8,6 +8,7 @@
     ├── CapacityError       ask for less, or add nodes
     ├── DeniedError         ask the person who may
     ├── StateError          too late or too early for this
+    ├── LockedError         unlock the vault
     ├── ShippingError       change what the cell takes along
     ├── TrainingError       mend the training code (the job ran and failed)
     ├── StorageError        make room, or move the folder
@@ -98,6 +99,10 @@ class DeniedError(AiosError):
 
 class StateError(AiosError):
     """The thing is in a state in which this cannot be done."""
+
+
+class LockedError(AiosError):
+    """The vault is locked, and what was asked for lies in it."""
 
 
 class ShippingError(AiosError):

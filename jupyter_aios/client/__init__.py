@@ -16,6 +16,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from jupyter_aios.client.remote import Login, RemoteTransport, read_login
+from jupyter_aios.client.safe import Safe
 from jupyter_aios.client.starting import environ
 from jupyter_aios.client.transport import Transport
 from jupyter_aios.core import version
@@ -74,9 +76,17 @@ class Client:
         as_version: str = "",
     ) -> None:
         self.home = home if home is not None else home_folder(environ())
-        self._transport = Transport(
+        self._transport = _transport(
             self.home, as_version or version.__version__, notice or _to_stderr
         )
+        self.safe = Safe(self._json)
+
+    @classmethod
+    def of_login(cls, home: Path, login: Login) -> Client:
+        """Return a client of a controller elsewhere, whatever `home` has logged in to."""
+        client = cls(home)
+        client._transport = RemoteTransport(home, login, version.__version__)
+        return client
 
     # ---------------------------------------------------------------- the controller itself
 
@@ -236,7 +246,17 @@ class Client:
             path += "?" + urlencode(query, doseq=True)
         payload = None if body is None else json.dumps(to_plain(body)).encode()
         reply = self._transport.ask(method, path, payload, read=_read, wait_s=wait_s)
-        return json.loads(reply)
+        return json.loads(reply) if reply else None
+
+
+def _transport(
+    home: Path, own_version: str, notice: Callable[[str], None]
+) -> Transport | RemoteTransport:
+    """Return the way to the controller of a home: here, or where the home has logged in."""
+    login = read_login(home)
+    if login is None:
+        return Transport(home, own_version, notice)
+    return RemoteTransport(home, login, own_version)
 
 
 def _job_path(*parts: str) -> str:

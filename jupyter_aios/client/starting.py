@@ -17,8 +17,8 @@ from jupyter_aios.errors import AiosError, UnavailableError
 START_DEADLINE_S = 30.0
 
 _INHERITED = frozenset({
-    "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER",
-    "VIRTUAL_ENV",
+    "DBUS_SESSION_BUS_ADDRESS", "HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL",
+    "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
 })  # fmt: skip
 _INHERITED_PREFIXES = (
     "AIOS_", "CONDA_", "CUDA_", "DYLD_", "LC_", "LD_", "NVIDIA_", "PYTHON", "ROCR_", "XDG_",

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import re
 import socket
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from jupyter_aios.client.replies import raise_error, send
 from jupyter_aios.client.starting import START_DEADLINE_S, spawn, wait_for_lock
 from jupyter_aios.core.home import LOG_FILE, START_LOCK_FILE
-from jupyter_aios.core.wire import VERSION_HEADER, ErrorBody, from_plain
-from jupyter_aios.errors import AiosError, DeniedError, StorageError, UnavailableError
+from jupyter_aios.core.wire import VERSION_HEADER
+from jupyter_aios.errors import DeniedError, StorageError, UnavailableError
 from jupyter_aios.training.peers import peer_uid, read_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Transport:
             return False
         with contextlib.closing(_Connection(connection)) as http_connection:
             http_connection.request("POST", "/v1/shutdown", headers={"Connection": "close"})
-            _raise_error(http_connection.getresponse())
+            raise_error(http_connection.getresponse())
         return True
 
     def ask(
@@ -84,9 +84,9 @@ class Transport:
             with contextlib.closing(_Connection(connected)) as connection:
                 connection.sock.settimeout(REPLY_DEADLINE_S + wait_s)
                 try:
-                    reply = _send(connection, method, path, body)
+                    reply = send(connection, method, path, body)
                     if self._fits(reply.getheader(VERSION_HEADER, "")):
-                        _raise_error(reply)
+                        raise_error(reply)
                         return read(reply)
                 except (ConnectionError, http.client.HTTPException):
                     # Killed in the middle: the next turn starts another one.
@@ -186,38 +186,6 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, connected: socket.socket) -> None:
         super().__init__("localhost")
         self.sock = connected
-
-
-def _send(
-    connection: _Connection, method: str, path: str, body: bytes | Path | None
-) -> http.client.HTTPResponse:
-    headers = {"Connection": "close"}
-    if body is not None:
-        size = body.stat().st_size if isinstance(body, Path) else len(body)
-        headers |= {"Content-Length": str(size), "Content-Type": "application/json"}
-    with contextlib.ExitStack() as stack:
-        payload = stack.enter_context(body.open("rb")) if isinstance(body, Path) else body
-        # A controller that refuses the bytes replies and closes while they are still being
-        # sent: what it said can be read all the same.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(method, path, body=payload, headers=headers)
-    return connection.getresponse()
-
-
-def _raise_error(reply: http.client.HTTPResponse) -> None:
-    """Return where the reply is a success.
-
-    Raises:
-        AiosError: what the controller raised, as the same class.
-
-    """
-    if reply.status < 300:  # noqa: PLR2004 - HTTP's successes
-        return
-    try:
-        told = from_plain(ErrorBody, json.loads(reply.read()))
-    except (ValueError, AiosError):
-        told = ErrorBody("AiosError", f"the controller replied {reply.status}", "")
-    raise AiosError.from_kind(told.kind, told.message, told.hint)
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -14,8 +14,9 @@ from jupyter_aios.core.entities import (
     MIB,
     Backend,
     Launcher,
+    SecretUse,
 )
-from jupyter_aios.core.submission import SEEDS
+from jupyter_aios.core.submission import SEEDS, secret_faults, secret_use
 from jupyter_aios.core.units import parse_bytes, parse_duration, parse_milli, parse_shape
 from jupyter_aios.errors import InputError, UnknownNameError
 
@@ -57,6 +58,7 @@ class TrainOptions:
     pull_limit_bytes: int = 2048 * MIB
     log_limit_bytes: int = 256 * MIB
     seed: int | None = None
+    secrets: tuple[SecretUse, ...] = ()
     autolog: bool = True
     keep_idle_s: float | None = None
     on: str = ""
@@ -90,6 +92,11 @@ def add_train_options(parser: Parser, *, in_notebook: bool) -> None:
         add("--ranks", metavar="LIST", help="with --on: only in these: 0,2 or 1-3 (default all)")
         add("--push", **many, help="variables to take along though the cell does not read them")
     add("--pull", **many, help="variables of rank 0 to keep for `pull` (weights of modules)")
+    add(
+        "--secret", action="append", metavar="[OWNER/]NAME[:VARIABLE]",
+        help="let the code have a secret, by aios.secret(NAME), or in that variable too;"
+        " may be repeated",
+    )  # fmt: skip
     add("--max-restarts", metavar="N", help="start again after a failure, up to N times")
     add("--timeout", metavar="TIME", help="end it after so long: 30min, 2h")
     add("--detach", action="store_true", help="submit and return; `attach` shows it")
@@ -174,7 +181,9 @@ def read_options(raw: Mapping[str, Any] | argparse.Namespace) -> TrainOptions:
             return reader(value)
         except InputError as error:
             shown = ",".join(value) if isinstance(value, list) else value
-            faults.append(f"--{name.replace('_', '-')} {shown}: {error.message}")
+            # Somebody may have typed a value where a name belongs.
+            told = "" if name == "secret" else f" {shown}"
+            faults.append(f"--{name.replace('_', '-')}{told}: {error.message}")
             hints.append(error.hint)
             return None
 
@@ -276,6 +285,15 @@ def _names(value: object) -> tuple[str, ...]:
     return found
 
 
+def _secrets(value: object) -> tuple[SecretUse, ...]:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    uses = tuple(dict.fromkeys(secret_use(str(text)) for text in texts))
+    faults = secret_faults(uses)
+    if faults:
+        raise InputError.of_faults(faults, hint="--secret NAME:VARIABLE")
+    return uses
+
+
 def _keep(value: object) -> float:
     return parse_duration(KEEP if value is True else str(value))
 
@@ -313,6 +331,7 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pull_limit": ("pull_limit_bytes", _bytes),
     "log_limit": ("log_limit_bytes", _bytes),
     "seed": ("seed", _seed),
+    "secret": ("secrets", _secrets),
     "keep": ("keep_idle_s", _keep),
     "on": ("on", str),
     "ranks": ("ranks", str),

@@ -43,6 +43,10 @@ class Place:
             self._client, self._home = Client(), home
         return self._client
 
+    def forget_client(self) -> None:
+        """Look again where the controller is, at the next use."""
+        self._client = None
+
     def warm_up(self, *, again: bool = False) -> None:
         """Have a warm process for this interpreter begin to load, at the first contact only."""
         home = os.environ.get("AIOS_HOME", "")

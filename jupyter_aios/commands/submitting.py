@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jupyter_aios.client import Client
     from jupyter_aios.commands.options import TrainOptions
     from jupyter_aios.commands.place import Place
-    from jupyter_aios.core.entities import Job, ManifestEntry, Node
+    from jupyter_aios.core.entities import Job, ManifestEntry, Node, SecretUse
     from jupyter_aios.core.ports import LaunchPlan
     from jupyter_aios.training.packing.bundle import Packed
 
@@ -86,6 +86,7 @@ def make_spec(
         priority=options.priority,
         keep_idle_s=options.keep_idle_s,
         seed=draw_seed() if options.seed is None else options.seed,
+        secrets=options.secrets,
         autolog=options.autolog,
         record=begin_record(packed, options.typed),
     )
@@ -171,10 +172,17 @@ def plan_text(plan: LaunchPlan, packed: Packed, spec: JobSpec) -> Text:
     sets = sorted(common | set(plan.environment) - set(spec.environment))
     lines += _wrapped("sets", (f"{name}={value}" for name, value in sets))
     lines += _wrapped("inherits", (name for name, _ in spec.environment))
+    lines += [f"secret       {use}: {_delivery(use)}" for use in plan.secrets]
     lines += [f"{row.what:<12} {row.value}" for row in record_table(spec)]
     total = format_bytes(sum(len(data) for data in packed.blobs.values()))
     lines += [f"travels      {total}", repr(manifest_table(plan.code.manifest))]
     return Text("\n".join(lines))
+
+
+def _delivery(use: SecretUse) -> str:
+    """Return how a secret comes to the code."""
+    asked = f'aios.secret("{use.name}")'
+    return f"{asked}, and the variable {use.variable} of the ranks" if use.variable else asked
 
 
 def _wrapped(what: str, words: Iterable[str]) -> list[str]:

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_aios.commands import acting, allocating, doctor, keeping, looking, rerunning
+from jupyter_aios.commands import (
+    acting,
+    allocating,
+    doctor,
+    keeping,
+    looking,
+    rerunning,
+    rights,
+    serving,
+    vaulting,
+)
 from jupyter_aios.commands.arguments import HELP, Parser
 from jupyter_aios.commands.here import show_here
 from jupyter_aios.errors import InputError, UnknownNameError
@@ -85,6 +95,25 @@ VERBS = {
             "allocate", "place tasks on nodes: a file, a trace, or what waits on this cluster",
             allocating.allocate_file, allocating.add_allocate,
         ),
+        Verb("unlock", "open the vault, where secrets lie", vaulting.unlock, vaulting.add_unlock),
+        Verb("lock", "forget the vault's keys; jobs that run go on", vaulting.lock),
+        Verb("passwd", "change what opens the vault", vaulting.passwd, vaulting.add_passwd),
+        Verb(
+            "vault", "how the vault is; restore a damaged one", vaulting.vault, vaulting.add_vault
+        ),
+        Verb(
+            "secret", "set, list, share, rotate and remove secrets", vaulting.secret,
+            vaulting.add_secret,
+        ),
+        Verb(
+            "serve", "let a team use this controller: over TLS, with tokens", serving.serve,
+            serving.add_serve, in_notebook=False,
+        ),
+        Verb("login", "use a controller elsewhere", rights.login, rights.add_login),
+        Verb("logout", "use this machine's own controller again", rights.logout),
+        Verb("grant", "roles, groups and quotas, and who has them", rights.grant, rights.add_grant),
+        Verb("token", "issue, list and revoke tokens for login", rights.token, rights.add_token),
+        Verb("audit", "who did what, when, allowed or not", rights.audit, rights.add_audit),
         Verb("restart", "replace the controller by a fresh one; jobs go on", acting.restart),
         Verb(
             "doctor", "look for what is wrong here, or what holds a job up", doctor.examine,
@@ -124,6 +153,7 @@ def run(tokens: Sequence[str], place: Place) -> object:
     if name not in verbs:
         if name in VERBS:
             hint = "in a notebook: %%aios_train, or jupyter_aios.submit(...)"
+            hint = hint if name == "submit" else f"jupyter aios {name}"
             raise InputError(f"{name} is for the command line", hint=hint)
         raise UnknownNameError.among("verb", name, verbs)
     verb = verbs[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -14,8 +15,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from jupyter_aios import errors
-from jupyter_aios.controller.access import RULES, Gate, PeerProtocol
+from jupyter_aios.controller.access import Gate, PeerProtocol
+from jupyter_aios.controller.keeper import Keeper
+from jupyter_aios.controller.rights import Rights
 from jupyter_aios.controller.routes import ENDPOINTS, reply
+from jupyter_aios.controller.rules import RULES
+from jupyter_aios.controller.safe_routes import SAFE_ENDPOINTS
+from jupyter_aios.controller.secrets import Secrets
+from jupyter_aios.controller.serving import Serving
 from jupyter_aios.core import version
 from jupyter_aios.core.wire import VERSION_HEADER, ErrorBody
 
@@ -32,13 +39,24 @@ STATUS = {
     errors.CapacityError: 409,
     errors.DeniedError: 403,
     errors.StateError: 409,
+    errors.LockedError: 423,
     errors.StorageError: 507,
     errors.UnavailableError: 503,
     errors.VersionError: 426,
 }
 
 
-def create_app(service: Service, gate: Gate) -> FastAPI:
+@dataclass(frozen=True)
+class Safe:
+    """What stands behind `safe_routes`."""
+
+    keeper: Keeper
+    secrets: Secrets
+    rights: Rights
+    serving: Serving
+
+
+def create_app(service: Service, gate: Gate, safe: Safe) -> FastAPI:
     """Return the application; `create_server` serves it."""
     app = FastAPI(
         title="jupyter_aios controller",
@@ -47,9 +65,11 @@ def create_app(service: Service, gate: Gate) -> FastAPI:
         openapi_url=None,
     )
     app.router.route_class = _guarded(gate)
-    for method, path, endpoint, model in ENDPOINTS:
+    for method, path, endpoint, model in (*ENDPOINTS, *SAFE_ENDPOINTS):
         app.add_api_route(path, endpoint, methods=[method], response_model=model)
     app.state.service = service
+    for field in fields(safe):
+        setattr(app.state, field.name, getattr(safe, field.name))
     app.add_exception_handler(RequestValidationError, _on_bad_request)
     app.add_exception_handler(HTTPException, _on_no_route)
     return app
@@ -73,6 +93,8 @@ def create_server(app: FastAPI, watch: Callable[[], None] | None = None) -> uvic
         log_config=None,
         access_log=False,
         server_header=False,
+        # Else a header could say who asks, where FORWARDED_ALLOW_IPS is set.
+        proxy_headers=False,
         headers=[(VERSION_HEADER, version.__version__)],
         timeout_graceful_shutdown=3,
         callback_notify=notify,
@@ -122,9 +144,9 @@ def _guarded(gate: Gate) -> type[APIRoute]:
             async def guarded(request: Request) -> Response:
                 gate.in_flight += 1
                 try:
-                    client = request.scope["client"]
-                    key = request.path_params.get("key", "")
-                    request.state.admission = await run_in_threadpool(gate.admit, rule, client, key)
+                    request.state.admission = await run_in_threadpool(
+                        gate.admit, rule, request.scope, request.path_params
+                    )
                     return await handle(request)
                 except (RequestValidationError, HTTPException):
                     raise

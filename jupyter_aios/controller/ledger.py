@@ -13,15 +13,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_aios.core.states import JobState
-from jupyter_aios.errors import StorageError
+from jupyter_aios.errors import StorageError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from jupyter_aios.core.entities import Attempt, Job, JobId
+    from jupyter_aios.core.entities import Attempt, Job, JobId, UserId
+    from jupyter_aios.core.policy import Member
     from jupyter_aios.core.ports import Store
 
 log = logging.getLogger(__name__)
+
+KNOWN_NAMES = 200
+"""How many of a person's newest jobs are looked through for a name to offer or to number."""
 
 _ACTIVE = tuple(state for state in JobState if not state.is_terminal)
 
@@ -76,10 +80,15 @@ class Ledger:
         else:
             self._idle.pop(job.id, None)
 
-    def add(self, job: Job) -> None:
-        """Store a new job and wake the loop."""
+    def add(self, job: Job, member: Member) -> None:
+        """Store a new job within the quotas of a member, and wake the loop.
+
+        Raises:
+            DeniedError: a quota does not allow it; nothing was stored.
+
+        """
         with self.change, self._noting_trouble():
-            self.store.add_job(job)
+            self.store.add_job(job, member)
             self._live[job.id] = job
         self.wake()
 
@@ -135,3 +144,9 @@ class Ledger:
         if self.trouble:
             log.info("the store can be written again")
         self.trouble = ""
+
+
+def no_such_job(store: Store, key: str, owner: UserId) -> UnknownNameError:
+    """Return the error for a job that is not there, or not there for `owner`: it is the same."""
+    known = store.find_jobs(owner=owner, limit=KNOWN_NAMES)
+    return UnknownNameError.among("job", key, (job.name for job in known))

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from jupyter_aios.controller.folders import (
@@ -25,6 +26,7 @@ from jupyter_aios.core.home import LOG_FILE, home_folder
 from jupyter_aios.core.wire import ErrorBody, to_plain
 from jupyter_aios.errors import AiosError, InputError
 from jupyter_aios.training.processes import boot_id
+from jupyter_aios.training.secrets import set_readable
 
 if TYPE_CHECKING:
     import socket
@@ -105,6 +107,15 @@ def detach() -> None:
     os.close(null)
 
 
+def shut_out_debuggers() -> None:
+    """Keep this process's memory, where the vault's keys are, from its user's other processes.
+
+    They cannot trace it, read its /proc/PID/mem, or find it in a core file. What it starts is not
+    covered: execve makes a process as it was.
+    """
+    set_readable(is_readable=False)
+
+
 def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
     """Serve `home` until idle, told to stop, or displaced.
 
@@ -114,6 +125,7 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
 
     """
     from jupyter_aios.controller.filesystem import refuse_network_filesystem
+    from jupyter_aios.controller.launching import JOBS_FOLDER
     from jupyter_aios.core import version
 
     idle_s = _idle_limit(environ)
@@ -121,10 +133,13 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
     lock = Lock(home)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("jupyter_aios").setLevel(logging.INFO)
-    controller = _assemble(home)
+    shut_out_debuggers()
+    controller = _assemble(home, environ)
     try:
         listener, path = listen(home, environ, os.getuid())
         try:
+            controller.launching.folder = path.parent
+            controller.keeper.open_by_itself()
             controller.loop.start()
             lock.describe(
                 host=os.uname().nodename,
@@ -133,6 +148,8 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
                 version=version.__version__,
                 socket=str(path),
             )
+            # Whoever starts it has until the idle limit from now on, however long it took.
+            controller.gate.last_request_at = time.monotonic()
             log.info("controller %s answers at %s", version.__version__, path)
             starter.tell({"socket": str(path)})
             _serve(controller, listener, _should_end(controller, home, lock, path, idle_s))
@@ -140,6 +157,8 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
             if lock.is_current():
                 # Else another controller may have its socket here by now.
                 path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    (path.parent / JOBS_FOLDER).rmdir()
                 with contextlib.suppress(OSError):
                     path.parent.rmdir()
             listener.close()
@@ -149,7 +168,7 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
     log.info("controller ends; jobs go on")
 
 
-def _assemble(home: Path) -> Controller:
+def _assemble(home: Path, environ: Mapping[str, str]) -> Controller:
     from jupyter_aios import engines
     from jupyter_aios.controller.assembly import assemble
     from jupyter_aios.controller.blobs import FileBlobs
@@ -162,6 +181,7 @@ def _assemble(home: Path) -> Controller:
         store=SqlStore(f"sqlite:///{home / 'store.sqlite'}"),
         engines={name: engines.load(name, home, blobs) for name in ENGINES},
         blobs=blobs,
+        environ=environ,
     )
 
 
@@ -184,6 +204,7 @@ def _should_end(
 ) -> Callable[[], bool]:
     def should_end() -> bool:
         open_log(home)
+        controller.keeper.lock_if_left()
         if controller.idle_s > idle_s:
             log.info("nobody has asked for anything for %.0f s", controller.idle_s)
             return True

@@ -11,19 +11,21 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jupyter_aios.controller.launching import WAITS
 from jupyter_aios.controller.verdict import verdict
 from jupyter_aios.core.cells import release_reason
 from jupyter_aios.core.entities import Attempt, Failure, StopReason
 from jupyter_aios.core.ports import AttemptPhase, AttemptRef, Outcome
 from jupyter_aios.core.states import HOLDING, JobState
 from jupyter_aios.core.units import format_duration
-from jupyter_aios.errors import StorageError
+from jupyter_aios.errors import LockedError, StorageError
 from jupyter_aios.scheduling.queue import decide, nodes_for
 from jupyter_aios.scheduling.room import launch_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from jupyter_aios.controller.launching import Launching
     from jupyter_aios.controller.ledger import Ledger
     from jupyter_aios.core.entities import Allocation, Job, JobId, Node
     from jupyter_aios.core.ports import Engine
@@ -48,10 +50,12 @@ class Loop:
         ledger: Ledger,
         engines: Mapping[str, Engine],
         nodes: Callable[[], tuple[Node, ...]],
+        launching: Launching,
     ) -> None:
         self._ledger = ledger
         self._engines = engines
         self._nodes = nodes
+        self._launching = launching
         self._adopted: set[AttemptRef] = set()
         self._silent_since: dict[JobId, float] = {}
         self._is_closing = False
@@ -86,6 +90,7 @@ class Loop:
         for job in self._ledger.live(JobState.PREEMPTED):
             self._guarded(job, partial(self._move, job, JobState.QUEUED, "waits to go on"))
         self._place_waiting()
+        self._launching.reconcile(self._ledger.live(*HOLDING))
 
     def _run(self) -> None:
         while not self._is_closing:
@@ -178,10 +183,13 @@ class Loop:
 
     def _place_waiting(self) -> None:
         with self._ledger.change:
-            queue = self._ledger.live(JobState.QUEUED)
+            queued = self._ledger.live(JobState.QUEUED)
+            locked = {job.id: why for job in queued if (why := self._launching.why_wait(job))}
+            # These hold nobody up: whoever could unlock may be asleep.
+            queue = [job for job in queued if job.id not in locked]
             nodes = self._nodes() if queue else ()
             decisions = decide(queue, nodes, self._ledger.live(*HOLDING))
-            self._ledger.explain_waiting(decisions.waiting)
+            self._ledger.explain_waiting(decisions.waiting | locked)
             jobs = {job.id: job for job in queue}
             for placing in decisions.placings:
                 job = jobs[placing.job_id]
@@ -200,7 +208,12 @@ class Loop:
         )
         engine = self._engine(placed)
         try:
-            start = engine.launch(engine.plan(placed, allocation, placed.attempt))
+            plan = engine.plan(placed, allocation, placed.attempt)
+            start = engine.launch(*self._launching.complete(placed, plan))
+        except LockedError:
+            # Between the look at the queue and here; its turn comes again.
+            self._move(placed, JobState.QUEUED, WAITS)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is about this job only
             self._refuse(placed, error)
             return

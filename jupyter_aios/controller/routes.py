@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
@@ -81,9 +82,10 @@ def openapi(request: Request) -> Response:
     return reply(request.app.openapi())
 
 
-def hello(use: Use) -> Response:
-    """Who answers here, and how it is."""
-    return reply(use.hello())
+def hello(use: Use, request: Request) -> Response:
+    """Who answers here and how it is, and who you are here."""
+    actor = request.state.admission.actor
+    return reply(replace(use.hello(), asker=actor.user, role=actor.role.value))
 
 
 def shutdown(use: Use, request: Request) -> Response:
@@ -280,4 +282,4 @@ ENDPOINTS: tuple[tuple[str, str, Callable[..., Any], Any], ...] = (
     ("GET", "/v1/jobs/{key}/results", results, list[Result]),
     ("GET", "/v1/jobs/{key}/results/{name:path}", result, None),
 )
-"""Method, path, function, and what a success holds; the rule of each is in `access.RULES`."""
+"""Method, path, function, and what a success holds; the rule of each is in `rules.RULES`."""

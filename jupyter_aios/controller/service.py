@@ -14,7 +14,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_aios.controller.access import member_of
 from jupyter_aios.controller.filesystem import free_bytes
+from jupyter_aios.controller.ledger import KNOWN_NAMES, no_such_job
 from jupyter_aios.controller.loop import ref_of
 from jupyter_aios.controller.pruning import prune
 from jupyter_aios.core import version
@@ -29,17 +31,15 @@ from jupyter_aios.scheduling.queue import nodes_for, refuse_impossible
 from jupyter_aios.scheduling.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jupyter_aios.controller.ledger import Ledger
     from jupyter_aios.controller.pruning import Blobs
     from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.entities import BlobId, Code, JobSpec, Node, Transition, UserId
     from jupyter_aios.core.ports import AttemptRef, Engine, LaunchPlan, Result, WarmStatus
+    from jupyter_aios.core.secrets import SecretUse
     from jupyter_aios.core.wire import PruneReport, PruneRequest, WarmRequest
-
-_KNOWN_NAMES = 200
-"""How many of the newest jobs are looked through for a name to offer or to number."""
 
 
 class Service:
@@ -55,6 +55,8 @@ class Service:
         self._engines = engines
         self._blobs = blobs
         self._started_at = ledger.clock()
+        self.check_secrets: Callable[[UserId, Sequence[SecretUse]], None] = lambda *_: None
+        """Raises where a submission asks for secrets that its owner may not use."""
         offered = {name: engine.nodes() for name, engine in engines.items()}
         for name, nodes in offered.items():
             ledger.store.save_nodes(name, nodes)
@@ -110,6 +112,7 @@ class Service:
         Raises:
             InputError: the spec has faults; all are listed.
             CapacityError: no node or not enough of them could ever run it.
+            DeniedError: a quota of the owner's, or of one of their groups, does not allow it.
             StateError: the name is taken by a job that is not over, or the id by another's.
             StorageError: the disk is full; nothing was stored.
 
@@ -124,7 +127,7 @@ class Service:
                 raise StateError(f"the id {proposed_id} is taken", hint="submit it again")
             job = self._new_job(spec, owner, JobId(proposed_id) if proposed_id else self._new_id())
             self._plan(job)
-            self._ledger.add(job)
+            self._ledger.add(job, member_of(self._ledger.store, owner, owner=self.user))
         return job
 
     def dry_run(self, spec: JobSpec, owner: UserId) -> LaunchPlan:
@@ -142,6 +145,7 @@ class Service:
         if faults:
             raise InputError.of_faults(faults, hint="-h explains the options")
         self._refuse_missing_blobs(spec.code)
+        self.check_secrets(owner, spec.secrets)
         spec = replace(spec, name=self._name(spec, owner))
         spec = _with_share(spec, nodes_for(spec, self._nodes))
         now = self._ledger.clock()
@@ -169,7 +173,7 @@ class Service:
     def _name(self, spec: JobSpec, owner: UserId) -> str:
         taken = {job.name: job for job in self._ledger.live() if job.owner == owner}
         if not spec.name:
-            newest = self._ledger.store.find_jobs(owner=owner, limit=_KNOWN_NAMES)
+            newest = self._ledger.store.find_jobs(owner=owner, limit=KNOWN_NAMES)
             names = taken.keys() | {job.name for job in newest}
             numbers = [int(m[1]) for name in names if (m := re.fullmatch(r"train-(\d{1,9})", name))]
             return f"train-{max(numbers, default=0) + 1}"
@@ -198,8 +202,7 @@ class Service:
             named = self._ledger.store.find_jobs(owner=owner, name=key, limit=1)
             job = self._ledger.with_reason(named[0]) if named else None
         if job is None:
-            known = self._ledger.store.find_jobs(owner=owner, limit=_KNOWN_NAMES)
-            raise UnknownNameError.among("job", key, (other.name for other in known))
+            raise no_such_job(self._ledger.store, key, owner)
         return job
 
     def history(self, job: Job) -> tuple[Transition, ...]:

@@ -1,54 +1,40 @@
-"""The controller's memory: jobs, attempts, transitions, nodes and the audit in one database."""
+"""The controller's memory in one database: jobs, attempts, transitions, nodes, people, audit.
+
+What knows people is in `controller.people`, how quotas are kept in `controller.reservations`.
+"""
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from jupyter_aios.controller import sqlite
-from jupyter_aios.controller.migrations import SCHEMA_VERSION, upgrade
-from jupyter_aios.controller.tables import (
-    ATTEMPTS,
-    AUDIT,
-    JOBS,
-    NODES,
-    TRANSITIONS,
-    VERSION,
+from jupyter_aios.controller.people import SqlAccessStore
+from jupyter_aios.controller.reservations import release, reserve
+from jupyter_aios.controller.rows import (
     as_json,
     attempt_values,
-    audit_of,
     job_values,
     node_of,
     select_jobs,
     transition_of,
     transition_values,
 )
+from jupyter_aios.controller.tables import ATTEMPTS, JOBS, NODES, TRANSITIONS
 from jupyter_aios.core.entities import Job, JobId, Transition
 from jupyter_aios.core.states import JobState, check_transition
-from jupyter_aios.errors import StateError, StorageError, UnknownNameError, VersionError
+from jupyter_aios.errors import StateError, UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from jupyter_aios.core.entities import Attempt, Node, UserId
-    from jupyter_aios.core.ports import AuditRow
-
-_SQLITE = "sqlite:///"
+    from jupyter_aios.core.policy import Member
 
 
-class SqlStore:
-    """Implements `core.ports.Store` with SQLAlchemy Core. Safe for many threads.
-
-    `url` names the database as SQLAlchemy does; after `sqlite:///` the path is taken as it is,
-    whatever characters it holds.
-
-    Raises:
-        StorageError: the database cannot be opened, or lies on a network file system.
-        VersionError: a newer jupyter_aios wrote it; it is left as it is.
+class SqlStore(SqlAccessStore):
+    """Implements `core.ports.Store` with SQLAlchemy Core; `Database` says what `url` may be.
 
     Example:
         >>> import tempfile
@@ -60,54 +46,14 @@ class SqlStore:
 
     """
 
-    def __init__(self, url: str) -> None:
-        self._path: Path | None = None
-        if url.startswith(_SQLITE):
-            self._path = Path(url[len(_SQLITE) :])
-            sqlite.prepare_file(self._path)
-            # More threads than pooled connections open another one instead of waiting.
-            self._engine = sa.create_engine(
-                sa.URL.create("sqlite", database=str(self._path)), max_overflow=-1
-            )
-            sqlite.tune(self._engine)
-        else:
-            self._engine = sa.create_engine(url, max_overflow=-1)
-        self._writer = self._engine.execution_options(**{sqlite.WRITES: True})
-        try:
-            self.ensure_schema()
-        except BaseException:
-            self.close()
-            raise
-
-    def ensure_schema(self) -> None:
-        """Bring the database to the schema of this code; cheap where it is there already.
-
-        Raises:
-            VersionError: the database has a newer schema; nothing was changed.
-            StorageError: it cannot be read or written.
-
-        """
-        with self._reading() as connection:
-            found = None
-            if sa.inspect(connection).has_table(VERSION.name):
-                found = connection.scalar(sa.select(sa.func.max(VERSION.c.version_num)))
-        if found == SCHEMA_VERSION:
-            return
-        if found is not None and found > SCHEMA_VERSION:
-            msg = (
-                f"{self._place} was written by a newer jupyter_aios: its schema is {found},"
-                f" this version knows up to {SCHEMA_VERSION}"
-            )
-            raise VersionError(
-                msg, hint="pip install --upgrade jupyter-aios, or set AIOS_HOME=/another/folder"
-            )
-        with self._writing() as connection:
-            upgrade(connection)
-
-    def add_job(self, job: Job) -> None:
+    def add_job(self, job: Job, member: Member | None = None) -> None:
         """Remember a new job and its first transition (None → its state).
 
+        What it takes of the quotas of `member` and of their groups is reserved in the same
+        transaction; None reserves nothing and asks nobody.
+
         Raises:
+            DeniedError: a quota does not allow it; nothing was stored.
             StateError: there is a job of that id.
             StorageError: the disk is full; nothing was stored.
 
@@ -120,6 +66,8 @@ class SqlStore:
             connection.execute(TRANSITIONS.insert(), transition_values(first))
             if job.attempts:
                 connection.execute(ATTEMPTS.insert(), [*map(attempt_values, job.attempts)])
+            if member is not None:
+                reserve(connection, job, member)
 
     def job(self, job_id: JobId) -> Job | None:
         """Return the job with its attempts, oldest first, or None."""
@@ -152,7 +100,8 @@ class SqlStore:
         """Move a job to `new`, change the named fields of `Job`, and return it.
 
         `changes` are fields of Job among attempt, started_at, ended_at, allocation, is_stalled.
-        Of many callers that ask for the same move, one succeeds.
+        Of many callers that ask for the same move, one succeeds. In a terminal state the
+        GPU-hours that it ran are charged and its reservations end.
 
         Raises:
             StateError: core.states does not allow it from the state the store holds.
@@ -173,6 +122,8 @@ class SqlStore:
             after = select_jobs(connection, sa.select(JOBS).where(JOBS.c.id == job_id))[0]
             step = Transition(job_id, before.state, new, at, after.attempt, reason)
             connection.execute(TRANSITIONS.insert(), transition_values(step))
+            if new.is_terminal:
+                release(connection, after, at)
         return after
 
     def set_stalled(self, job_id: JobId, *, is_stalled: bool) -> None:
@@ -233,55 +184,11 @@ class SqlStore:
         with self._reading() as connection:
             return tuple(map(node_of, connection.execute(query).mappings()))
 
-    def add_audit(self, row: AuditRow) -> None:
-        """Append to the audit."""
-        with self._writing() as connection:
-            connection.execute(AUDIT.insert(), vars(row))
-
-    def audit(self, limit: int) -> list[AuditRow]:
-        """Return the newest rows, newest first."""
-        query = sa.select(AUDIT).order_by(AUDIT.c.id.desc()).limit(limit)
-        with self._reading() as connection:
-            return list(map(audit_of, connection.execute(query).mappings()))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
-
-    @property
-    def _place(self) -> str:
-        return str(self._path or self._engine.url.render_as_string(hide_password=True))
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with self._errors(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with self._errors(), self._writer.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sa.exc.DBAPIError as error:
-            # The exact class DatabaseError is SQLite's word for a damaged file; its other
-            # subclasses are faults of this code and stay what they are.
-            if not (isinstance(error, sa.exc.OperationalError) or type(error) is _DATABASE):
-                raise
-            if self._path is None:
-                msg = f"{self._place} does not answer: {error.orig}"
-                raise StorageError(msg, hint="look at the database server") from error
-            raise sqlite.meaning_of(error, self._path) from error
-
     def _unknown(self, connection: sa.Connection, job_id: JobId) -> UnknownNameError:
         newest = sa.select(JOBS.c.id).order_by(JOBS.c.submitted_at.desc()).limit(100)
         return UnknownNameError.among("job", job_id, connection.scalars(newest))
 
 
-_DATABASE = sa.exc.DatabaseError
 _CHANGES = frozenset({"attempt", "started_at", "ended_at", "allocation", "is_stalled"})
 
 

@@ -1,36 +1,8 @@
-"""The store's tables, and how their rows become entities; `migrations/` makes them on disk.
-
-Columns are what is searched for or changed; the rest of an entity is JSON text of `core.wire`.
-"""
+"""The store's tables; `migrations/` makes them on disk, `rows` makes entities of them."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
-
 import sqlalchemy as sa
-
-from jupyter_aios.core.entities import (
-    Allocation,
-    Attempt,
-    Failure,
-    Job,
-    JobId,
-    JobSpec,
-    Node,
-    RankExit,
-    Transition,
-    UserId,
-)
-from jupyter_aios.core.ports import AuditRow
-from jupyter_aios.core.states import JobState
-from jupyter_aios.core.wire import from_plain, to_plain
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-T = TypeVar("T")
 
 
 class Words(sa.TypeDecorator[str]):
@@ -46,9 +18,18 @@ class Words(sa.TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """Return the text with what cannot be stored escaped."""
         del dialect  # the same everywhere
-        if value is None:
-            return None
-        return value.encode("utf-8", "backslashreplace").decode().replace("\0", r"\x00")
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    r"""Return the text as it comes back from any database.
+
+    Example:
+        >>> storable("a\0b")
+        'a\\x00b'
+
+    """
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", r"\x00")
 
 
 def _of_job() -> sa.ForeignKey:
@@ -123,138 +104,59 @@ AUDIT = sa.Table(
     sa.Column("resource", Words, nullable=False),
     sa.Column("is_allowed", sa.Boolean, nullable=False),
     sa.Column("reason", Words, nullable=False),
+    sa.Column("mac", sa.String(64), nullable=False),
+    sa.Column("is_sealed", sa.Boolean, nullable=False),
+    sa.Index("audit_by_action", "action", "id"),
 )
+"""`id` is the place in the chain."""
+
+MEMBERS = sa.Table(
+    "members",
+    METADATA,
+    sa.Column("user", sa.Text, primary_key=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("groups", sa.Text, nullable=False),
+)
+
+TOKENS = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Column("revoked_at", sa.Double),
+    sa.Column("note", Words, nullable=False),
+)
+
+QUOTAS = sa.Table(
+    "quotas",
+    METADATA,
+    sa.Column("holder", sa.Text, primary_key=True),
+    sa.Column("quota", sa.Text, nullable=False),
+)
+
+RESERVATIONS = sa.Table(
+    "reservations",
+    METADATA,
+    sa.Column("holder", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.Text, _of_job(), primary_key=True),
+    sa.Column("ranks", sa.Integer, nullable=False),
+    sa.Column("gpu_milli", sa.BigInteger, nullable=False),
+    sa.Column("gpu_s", sa.Double, nullable=False),
+    sa.Column("disk_bytes", sa.BigInteger, nullable=False),
+    sa.Index("reservations_by_job", "job_id"),
+)
+"""What live jobs take of quotas: one row for each holder on whose account a job goes."""
+
+SPENDING = sa.Table(
+    "spending",
+    METADATA,
+    sa.Column("holder", sa.Text, primary_key=True),
+    sa.Column("gpu_s", sa.Double, nullable=False),
+)
+"""GPU-seconds of jobs that are over. The row of a holder is what its reservations lock."""
 
 VERSION = sa.table("alembic_version", sa.column("version_num", sa.String))
 """Alembic's own table, read without Alembic."""
-
-
-def as_json(value: object) -> str | None:
-    """Return an entity as JSON text, None as None."""
-    # ASCII: escapes carry lone surrogates (a path that is no UTF-8) safely through any database.
-    return None if value is None else json.dumps(to_plain(value), separators=(",", ":"))
-
-
-def from_json(cls: type[T], text: str | None) -> T | None:
-    """Return the entity that `as_json` made `text` of."""
-    return None if text is None else from_plain(cls, json.loads(text))
-
-
-def job_values(job: Job) -> dict[str, Any]:
-    """Return the row of a job."""
-    return {
-        "id": job.id,
-        "owner": job.owner,
-        "name": job.name,
-        "state": job.state.value,
-        "priority": job.spec.priority,
-        "submitted_at": job.submitted_at,
-        "attempt": job.attempt,
-        "reason": job.reason,
-        "started_at": job.started_at,
-        "ended_at": job.ended_at,
-        "is_stalled": job.is_stalled,
-        "spec": as_json(job.spec),
-        "allocation": as_json(job.allocation),
-    }
-
-
-def job_of(row: sa.RowMapping, attempts: Sequence[Attempt]) -> Job:
-    """Return the job of a row."""
-    return Job(
-        id=JobId(row["id"]),
-        owner=UserId(row["owner"]),
-        spec=from_plain(JobSpec, json.loads(row["spec"])),
-        state=JobState(row["state"]),
-        submitted_at=row["submitted_at"],
-        attempt=row["attempt"],
-        reason=row["reason"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        allocation=from_json(Allocation, row["allocation"]),
-        is_stalled=row["is_stalled"],
-        attempts=tuple(attempts),
-    )
-
-
-def attempt_values(attempt: Attempt) -> dict[str, Any]:
-    """Return the row of an attempt."""
-    return {
-        "job_id": attempt.job_id,
-        "number": attempt.number,
-        "started_at": attempt.started_at,
-        "ended_at": attempt.ended_at,
-        "outcome": attempt.outcome,
-        "start": attempt.start,
-        "resumed_step": attempt.resumed_step,
-        "exits": as_json(attempt.exits),
-        "failure": as_json(attempt.failure),
-    }
-
-
-def attempt_of(row: sa.RowMapping) -> Attempt:
-    """Return the attempt of a row."""
-    return Attempt(
-        job_id=JobId(row["job_id"]),
-        number=row["number"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-        outcome=row["outcome"],
-        start=row["start"],
-        resumed_step=row["resumed_step"],
-        exits=tuple(from_plain(RankExit, exit_) for exit_ in json.loads(row["exits"])),
-        failure=from_json(Failure, row["failure"]),
-    )
-
-
-def transition_values(step: Transition) -> dict[str, Any]:
-    """Return the row of a transition."""
-    return {
-        "job_id": step.job_id,
-        "old": step.old.value if step.old else None,
-        "new": step.new.value,
-        "at": step.at,
-        "attempt": step.attempt,
-        "reason": step.reason,
-    }
-
-
-def transition_of(row: sa.RowMapping) -> Transition:
-    """Return the transition of a row."""
-    return Transition(
-        job_id=JobId(row["job_id"]),
-        old=JobState(row["old"]) if row["old"] else None,
-        new=JobState(row["new"]),
-        at=row["at"],
-        attempt=row["attempt"],
-        reason=row["reason"],
-    )
-
-
-def node_of(row: sa.RowMapping) -> Node:
-    """Return the node of a row."""
-    return from_plain(Node, json.loads(row["node"]))
-
-
-def audit_of(row: sa.RowMapping) -> AuditRow:
-    """Return the audit row of a row."""
-    return AuditRow(
-        at=row["at"],
-        user=UserId(row["user"]),
-        action=row["action"],
-        resource=row["resource"],
-        is_allowed=row["is_allowed"],
-        reason=row["reason"],
-    )
-
-
-def select_jobs(connection: sa.Connection, query: sa.Select[Any]) -> list[Job]:
-    """Return the jobs of a query on JOBS, in its order, with their attempts."""
-    jobs = [job_of(row, ()) for row in connection.execute(query).mappings()]
-    ids = query.with_only_columns(JOBS.c.id) if len(jobs) > 1 else [job.id for job in jobs]
-    chosen = sa.select(ATTEMPTS).where(ATTEMPTS.c.job_id.in_(ids)).order_by(ATTEMPTS.c.number)
-    attempts: dict[JobId, list[Attempt]] = {}
-    for row in connection.execute(chosen).mappings():
-        attempt = attempt_of(row)
-        attempts.setdefault(attempt.job_id, []).append(attempt)
-    return [replace(job, attempts=tuple(attempts.get(job.id, ()))) for job in jobs]

@@ -21,7 +21,7 @@ ABSENT = "absent"
 FENCED = "fenced"
 """The same, because the controller ended while it handed the attempt over."""
 MAX_ABSENT = 3
-_OF_THE_AGENT = frozenset({"Signal", "Exit", "Deadline", "StartFailed"})
+_OF_THE_AGENT = frozenset({"Signal", "Exit", "Deadline", "Denied", "StartFailed"})
 """Kinds of failure whose message is a sentence already; the others are exceptions of a rank."""
 
 

@@ -159,6 +159,22 @@ class Code:
 
 
 @dataclass(frozen=True)
+class SecretUse:
+    """A job's wish for a secret: its name, and the variable that it is to stand in, if any."""
+
+    name: str
+    variable: str = ""
+    """Empty: by an inherited descriptor only, for `aios.secret(name)`."""
+    owner: str = ""
+    """Whose it is; empty: the submitter's."""
+
+    def __str__(self) -> str:
+        """Return it as it is typed after `--secret`."""
+        path = f"{self.owner}/{self.name}" if self.owner else self.name
+        return f"{path}:{self.variable}" if self.variable else path
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What makes a run repeatable, beyond the spec itself."""
 
@@ -210,6 +226,8 @@ class JobSpec:
     keep_idle_s: float | None = None
     """Not None: the ranks stay after their code with all its variables, for more cells, and are
     released when nothing ran in them for so long."""
+    secrets: tuple[SecretUse, ...] = ()
+    """By name: no value is ever part of a submission."""
     record: RunRecord = RunRecord()
 
     @property

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from jupyter_aios.core.entities import (
@@ -21,6 +22,7 @@ from jupyter_aios.core.entities import (
     Launcher,
     Node,
     RankExit,
+    SecretUse,
     StopReason,
     Transition,
     UserId,
@@ -31,8 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from jupyter_aios.core.audit import AuditHead, AuditRow, ChainReport
     from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
+    from jupyter_aios.core.policy import Member, Token
+    from jupyter_aios.core.quotas import Quota, Usage
+    from jupyter_aios.core.secrets import Secret
     from jupyter_aios.core.states import JobState
+
+
+NO_SECRETS: Mapping[str, Secret] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,12 @@ class LaunchPlan:
     autolog: bool = True
     seed: int | None = None
     keep_idle_s: float | None = None
+    secrets: tuple[SecretUse, ...] = ()
+    """By name; the values go another way: see `Engine.launch`."""
+    permit: str = ""
+    """The controller's leave to start it; see `vault.permits`."""
+    permit_key: str = ""
+    """Not empty: no rank starts before the permit has been checked with this public key."""
 
 
 class AttemptPhase(str, Enum):
@@ -194,12 +209,20 @@ class Engine(Protocol):
 
         """
 
-    def launch(self, plan: LaunchPlan) -> str:
+    def launch(self, plan: LaunchPlan, secrets: Mapping[str, Secret] = NO_SECRETS) -> str:
         """Hand the attempt to an agent and return how it starts: `warm`, or why cold.
 
         Does not wait for the ranks. Launching the same attempt twice starts it once.
 
+        Args:
+            plan: from `plan`.
+            secrets: by name, those of `plan.secrets` that the ranks may see. They reach the ranks
+                in memory only: no file, argument or environment holds them, but the variables
+                that `plan.secrets` asks for. What the ranks print or record shows their names
+                instead. The engine keeps none of them: another attempt needs them again.
+
         Raises:
+            InputError: a secret that the plan does not ask for, or a variable that cannot hold it.
             UnavailableError: no agent can be started; the hint says what to mend.
             StorageError: the job's folder cannot be written.
 
@@ -269,25 +292,82 @@ class Engine(Protocol):
         """Release what this object holds; attempts go on."""
 
 
-@dataclass(frozen=True)
-class AuditRow:
-    """One decision of the policy."""
+class AccessStore(Protocol):
+    """What the controller remembers of people and their deeds. Every method is one transaction."""
 
-    at: float
-    user: UserId
-    action: str
-    resource: str
-    is_allowed: bool
-    reason: str
+    def save_member(self, member: Member) -> None:
+        """Insert or replace a person by their user name."""
 
+    def member(self, user: UserId) -> Member | None:
+        """Return the person, or None where nobody has given them a role."""
 
-class Store(Protocol):
-    """What the controller remembers. Every method is one transaction."""
+    def members(self) -> tuple[Member, ...]:
+        """Return everybody, ordered by user name."""
 
-    def add_job(self, job: Job) -> None:
-        """Remember a new job and its first transition (None → its state).
+    def add_token(self, token: Token) -> None:
+        """Remember a token.
 
         Raises:
+            StateError: there is one of that id or digest already.
+
+        """
+
+    def find_token(self, digest: str) -> Token | None:
+        """Return the token of this digest, whether it still opens anything or not, or None."""
+
+    def revoke_token(self, token_id: str, *, at: float) -> Token:
+        """Note that a token opens nothing any more, and return it. Idempotent: the first counts.
+
+        Raises:
+            UnknownNameError: there is none of that id.
+
+        """
+
+    def tokens(self, user: UserId | None = None) -> tuple[Token, ...]:
+        """Return all tokens, or one person's, ordered by when they were made."""
+
+    def save_quota(self, holder: str, quota: Quota | None) -> None:
+        """Set the quota of `user:NAME` or `group:NAME`; None: the default counts again."""
+
+    def quotas(self) -> dict[str, Quota]:
+        """Return the quotas that were set, by holder."""
+
+    def usage(self, holder: str, *, at: float) -> Usage:
+        """Return what a holder has now: see `core.quotas`."""
+
+    def add_audit(self, row: AuditRow, key: bytes | None = None) -> None:
+        """Append to the audit's chain, sealed with `key`; None: the vault is locked."""
+
+    def audit(
+        self,
+        limit: int,
+        *,
+        user: UserId | None = None,
+        action: str | None = None,
+        resource: str | None = None,
+        is_allowed: bool | None = None,
+        since: float | None = None,
+    ) -> list[AuditRow]:
+        """Return the newest rows that match, newest first; `resource` is any part of its name."""
+
+    def audit_head(self) -> AuditHead:
+        """Return the end of the chain; `core.audit.START` where it is empty."""
+
+    def verify_audit(self, keys: Sequence[bytes], anchors: Iterable[AuditHead] = ()) -> ChainReport:
+        """Return whether the chain is unbroken, as `core.audit.verify`. Streams."""
+
+
+class Store(AccessStore, Protocol):
+    """What the controller remembers. Every method is one transaction."""
+
+    def add_job(self, job: Job, member: Member | None = None) -> None:
+        """Remember a new job and its first transition (None → its state).
+
+        What it takes of the quotas of `member` and of their groups is reserved in the same
+        transaction; None reserves nothing and asks nobody.
+
+        Raises:
+            DeniedError: a quota does not allow it; nothing was stored.
             StateError: there is a job of that id already.
             StorageError: the disk is full; nothing was stored.
 
@@ -312,6 +392,7 @@ class Store(Protocol):
         """Move a job to `new`, change the named fields of `Job`, and return it.
 
         `changes` are fields of Job among attempt, started_at, ended_at, allocation, is_stalled.
+        In a terminal state the GPU-hours that it ran are charged and its reservations end.
 
         Raises:
             StateError: core.states does not allow it from the state the store holds.
@@ -346,12 +427,6 @@ class Store(Protocol):
 
     def nodes(self) -> tuple[Node, ...]:
         """Return all nodes, ordered by id."""
-
-    def add_audit(self, row: AuditRow) -> None:
-        """Append to the audit."""
-
-    def audit(self, limit: int) -> list[AuditRow]:
-        """Return the newest rows, newest first."""
 
     def close(self) -> None:
         """Close the connections."""

@@ -9,9 +9,19 @@ import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from jupyter_aios.core.entities import MAX_NAME_LENGTH, MAX_NODES, MAX_RANKS_PER_NODE, JobId
+from jupyter_aios.core.entities import (
+    MAX_NAME_LENGTH,
+    MAX_NODES,
+    MAX_RANKS_PER_NODE,
+    JobId,
+    SecretUse,
+)
+from jupyter_aios.core.secrets import SECRET_NAME, VARIABLE_NAME
+from jupyter_aios.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jupyter_aios.core.entities import BlobId, Code, JobSpec
 
 JOB_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6,16}")
@@ -76,7 +86,60 @@ def spec_faults(spec: JobSpec) -> list[str]:
     amounts = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes, demand.gpu_milli)
     if min(amounts) < 0:
         found.append("--cpus, --memory and --gpus: 0 or more")
-    return found + code_faults(spec.code)
+    return found + secret_faults(spec.secrets) + code_faults(spec.code)
+
+
+def secret_use(text: str) -> SecretUse:
+    """Return what `--secret TEXT` asks for: `NAME`, `NAME:VARIABLE`, `OWNER/NAME`.
+
+    Example:
+        >>> secret_use("ada/HF_TOKEN:HF_TOKEN")
+        SecretUse(name='HF_TOKEN', variable='HF_TOKEN', owner='ada')
+
+    Raises:
+        InputError: it is none of these. What was typed is not repeated: it may be a value.
+
+    """
+    path, colon, variable = text.partition(":")
+    owner, slash, name = path.rpartition("/")
+    use = SecretUse(name, variable, owner)
+    start = SECRET_NAME.match(path)
+    if start is not None and path[start.end() :].startswith("="):
+        hint = f"%aios secret set {start[0]}, which asks for it; then --secret {start[0]}"
+        raise InputError(f"the value of {start[0]} must not stand on a line", hint=hint)
+    faults = secret_faults([use])
+    if faults or (colon and not variable) or (slash and not owner):
+        what = faults[0] if faults else "there is nothing on one side of ':' or '/'"
+        raise InputError(what, hint="--secret NAME, --secret NAME:VARIABLE or --secret OWNER/NAME")
+    return use
+
+
+def secret_faults(uses: Sequence[SecretUse]) -> list[str]:
+    """Return every fault of the secrets that a job asks for, a phrase each.
+
+    What cannot be a name is not repeated: somebody may have typed a value.
+    """
+    found = [] if len(uses) <= _MAX_SECRETS else [f"{len(uses)} secrets: at most {_MAX_SECRETS}"]
+    owners: dict[str, str] = {}
+    holders: dict[str, str] = {}
+    for use in uses:
+        if SECRET_NAME.fullmatch(use.name) is None:
+            found.append(f"a secret's name has {_NAMES_OF_SECRETS}")
+            continue
+        if not use.owner.isprintable() or len(use.owner.encode()) > _OWNER_BYTES:
+            found.append(f"the owner of {use.name} is no user's name")
+        elif owners.setdefault(use.name, use.owner) != use.owner:
+            found.append(f"two secrets are named {use.name}: a job has one of that name")
+        if not use.variable:
+            continue
+        if VARIABLE_NAME.fullmatch(use.variable) is None:
+            found.append(f"the variable for {use.name} has letters, digits and '_', no digit first")
+        elif _TAKEN.fullmatch(use.variable) is not None:
+            found.append(f"the variable {use.variable} is set by the launcher, not by a secret")
+        elif holders.setdefault(use.variable, use.name) != use.name:
+            others = f"{holders[use.variable]} and {use.name}"
+            found.append(f"the variable {use.variable} is for both {others}")
+    return found
 
 
 def code_faults(code: Code) -> list[str]:
@@ -90,6 +153,15 @@ def code_faults(code: Code) -> list[str]:
     ]
 
 
+_MAX_SECRETS = 100
+_OWNER_BYTES = 256
+_NAMES_OF_SECRETS = "a letter, then up to 63 letters, digits, '_', '-' or '.'"
+_TAKEN = re.compile(
+    r"(LOCAL_|GROUP_|ROLE_)?RANK|((LOCAL|GROUP|ROLE)_)?WORLD_SIZE|ROLE_NAME|MASTER_(ADDR|PORT)"
+    r"|(TORCH|AIOS_|PYTHON|LD_|DYLD_|OMP_|MKL_|OPENBLAS_|GLOO_|NCCL_)\w*|CUDA_VISIBLE_DEVICES"
+    r"|PATH|HOME|SSH_AUTH_SOCK"
+)
+"""Variables that say where a rank is and how it starts: another value breaks it, or loads code."""
 _NAME_RULE = (
     f"up to {MAX_NAME_LENGTH} letters, digits, '_', '-' and '.', beginning with a letter,"
     " digit or '_', and not like a job's id"

@@ -41,6 +41,10 @@ class Hello:
     """On the file system of the home."""
     trouble: str = ""
     """What keeps the controller from its work, such as a full disk; empty when nothing does."""
+    asker: str = ""
+    """Who asked, as the controller knows them; `user` is who runs it."""
+    role: str = ""
+    """The asker's."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import sys
 # in somebody's notebook) there is nothing to rewrite.
 if "pytest" in sys.modules:
     sys.modules["pytest"].register_assert_rewrite(
+        "jupyter_aios.testing.access_contract",
         "jupyter_aios.testing.bench",
         "jupyter_aios.testing.engine_contract",
         "jupyter_aios.testing.store_contract",

@@ -18,6 +18,7 @@ from jupyter_aios.core.events import (
 )
 from jupyter_aios.core.ports import AttemptPhase, AttemptStatus, LaunchPlan, Outcome, Result
 from jupyter_aios.testing.cells import FakeCells
+from jupyter_aios.training.secrets import NOTHING, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,8 +31,9 @@ KILL_AFTER_S = 5.0
 class FakeAttempt:
     """An attempt that scripts and tests drive; `now` is its virtual clock."""
 
-    def __init__(self, plan: LaunchPlan, now: float) -> None:
+    def __init__(self, plan: LaunchPlan, now: float, delivery: Delivery = NOTHING) -> None:
         self.plan = plan
+        self.delivery = delivery
         self.now = now
         self.status = AttemptStatus(AttemptPhase.STARTING, start="warm")
         self.streams: dict[str, bytearray] = {}
@@ -56,10 +58,12 @@ class FakeAttempt:
 
     def emit(self, rank: int, text: str, kind: EventKind = EventKind.STDOUT) -> None:
         """Have `rank` print `text`."""
-        self._append(output_stream(rank), encode(kind, self.now, text.encode()))
+        shown = self.delivery.redaction.redact(text.encode())
+        self._append(output_stream(rank), encode(kind, self.now, shown))
 
     def record(self, rank: int, kind: EventKind, /, **data: object) -> None:
         """Have `rank` record a step, metrics, a phase or an error."""
+        data = self.delivery.redaction.redact_data(data)
         self._append(event_stream(rank), encode_json(kind, self.now, **data))
 
     def leave(self, name: str, content: bytes, kind: str = "pickle", error: str = "") -> None:

@@ -28,16 +28,17 @@ from jupyter_aios.core.entities import (
     UserId,
 )
 from jupyter_aios.core.events import EventKind
-from jupyter_aios.core.ports import AttemptPhase, AttemptRef, AttemptStatus
+from jupyter_aios.core.ports import NO_SECRETS, AttemptPhase, AttemptRef, AttemptStatus
 from jupyter_aios.core.states import JobState
 from jupyter_aios.testing.programs import ORIGIN, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from jupyter_aios.core.events import Event
     from jupyter_aios.core.ports import Engine, LaunchPlan
+    from jupyter_aios.core.secrets import Secret
 
 PATIENCE_S = 90.0
 """A deadline for what should take seconds: cold starts on a busy machine are slow."""
@@ -130,11 +131,11 @@ class Bench:
         """Launch a new job that runs `program`."""
         return self.start(self.plan(program, **changes))
 
-    def start(self, plan: LaunchPlan) -> AttemptRef:
+    def start(self, plan: LaunchPlan, secrets: Mapping[str, Secret] = NO_SECRETS) -> AttemptRef:
         """Launch a plan and remember it for the cleaning up."""
         ref = AttemptRef(plan.job_id, plan.attempt)
         self.launched.append(ref)
-        assert self.engine.launch(plan), "launch() says how the attempt starts"
+        assert self.engine.launch(plan, secrets), "launch() says how the attempt starts"
         return ref
 
     def until(self, what: str, holds: Callable[[], bool]) -> None:

@@ -6,7 +6,9 @@ All fixtures have class scope: an engine is made once, so that its warm processe
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import pickle
 import time
 from collections import Counter
@@ -24,6 +26,7 @@ from jupyter_aios.core.entities import (
 )
 from jupyter_aios.core.events import EventKind
 from jupyter_aios.core.ports import AttemptPhase, AttemptRef, CellRef, Outcome
+from jupyter_aios.core.secrets import Secret
 from jupyter_aios.errors import InputError, StateError, UnknownNameError
 from jupyter_aios.testing.bench import EVERYTHING, JOB_VARIABLES, Bench
 from jupyter_aios.testing.programs import (
@@ -39,6 +42,7 @@ from jupyter_aios.testing.programs import (
     PATIENT,
     RAISES,
     STUBBORN,
+    TELLS,
     TOUR,
     tour_text,
 )
@@ -289,6 +293,35 @@ class EngineContract:
         assert killed.code == -9
         assert killed.cause
         assert len(status.exits) == 2
+
+    # ------------------------------------------------------------ secrets
+
+    def test_the_code_has_its_secrets_and_what_it_tells_shows_their_names(
+        self, bench: Bench
+    ) -> None:
+        values = {name: f"{name.lower()}-{os.urandom(12).hex()}" for name in ("TOKEN", "KEY")}
+        secrets = {name: Secret(value) for name, value in values.items()}
+        plan = bench.plan(TELLS)
+        ref = bench.start(plan, secrets)
+        status = bench.ended(ref)
+        token, key = (hashlib.sha256(value.encode()).hexdigest() for value in values.values())
+        told = [token, key, key, "the token is •••TOKEN•••", "[]"]
+        assert bench.text(ref, 0).splitlines() == told
+        assert status.failure is not None
+        assert status.failure.message == "not with •••KEY•••"
+        everything = repr((plan, status, bench.events(ref)))
+        assert not [name for name, value in values.items() if value in everything]
+        for path in Path(plan.folder).rglob("*"):
+            content = path.read_bytes() if path.is_file() else b""
+            assert not [name for name, value in values.items() if value.encode() in content], path
+
+    def test_a_secret_that_was_not_asked_for_is_refused(self, bench: Bench) -> None:
+        with pytest.raises(InputError, match="OTHER is handed over"):
+            bench.engine.launch(bench.plan(BRIEF), {"OTHER": Secret("something")})
+
+    def test_a_variable_cannot_hold_a_zero_byte(self, bench: Bench) -> None:
+        with pytest.raises(InputError, match="KEY holds a zero byte"):
+            bench.engine.launch(bench.plan(TELLS), {"KEY": Secret(b"some\0thing")})
 
     # ------------------------------------------------------------ stop, fence, launch again
 

@@ -25,6 +25,7 @@ from jupyter_aios.core.events import (
     stream_rank,
 )
 from jupyter_aios.core.ports import (
+    NO_SECRETS,
     AttemptPhase,
     AttemptRef,
     AttemptStatus,
@@ -38,12 +39,14 @@ from jupyter_aios.core.ports import (
 )
 from jupyter_aios.errors import InputError, UnknownNameError
 from jupyter_aios.testing.attempts import FakeAttempt, Script
+from jupyter_aios.training.secrets import Delivery, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.entities import Allocation, Job
+    from jupyter_aios.core.secrets import Secret
     from jupyter_aios.errors import AiosError
 
 
@@ -161,16 +164,18 @@ class FakeEngine:
             teardown_deadline_s=spec.teardown_deadline_s,
             stall_after_s=spec.stall_after_s,
             keep_idle_s=spec.keep_idle_s,
+            secrets=spec.secrets,
         )
 
-    def launch(self, plan: LaunchPlan) -> str:
+    def launch(self, plan: LaunchPlan, secrets: Mapping[str, Secret] = NO_SECRETS) -> str:
         """Claim the attempt, unless it is claimed or fenced."""
+        delivery = Delivery.of(chosen(plan.secrets, secrets))
         ref = AttemptRef(plan.job_id, plan.attempt)
         with self.machine.lock:
             if self.refusal is not None:
                 raise self.refusal
             if ref not in self.machine.claims:
-                attempt = FakeAttempt(plan, self.machine.now)
+                attempt = FakeAttempt(plan, self.machine.now, delivery)
                 script = self.machine.scripts.get(plan.name)
                 attempt.script = script(attempt) if script else None
                 self.machine.claims[ref] = attempt

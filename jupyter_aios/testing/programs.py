@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jupyter_aios.core.entities import SecretUse
+
 ORIGIN = "Cell In[7]"
 """What a traceback calls the file of every program here."""
 
@@ -109,6 +111,21 @@ while True:
 
 BRIEF = Program(name="brief", source='print("done")\n')
 
+TELLS = Program(
+    name="tells",
+    spec={"secrets": (SecretUse("TOKEN"), SecretUse("KEY", variable="THE_KEY"))},
+    source="""\
+import hashlib, os
+import jupyter_aios as aios
+for value in (aios.secret("TOKEN"), aios.secret("KEY"), os.environ["THE_KEY"]):
+    print(hashlib.sha256(value.encode()).hexdigest())
+print("the token is " + aios.secret("TOKEN"))
+print(sorted(name for name, value in os.environ.items() if value == aios.secret("TOKEN")))
+raise ValueError("not with " + aios.secret("KEY"))
+""",
+)
+"""What it knows of its secrets it tells by their hashes; it also says them."""
+
 KEPT = Program(
     name="kept",
     ranks_per_node=2,
@@ -123,4 +140,4 @@ while True:
     time.sleep(0.01)
 """
 
-PROGRAMS = (TOUR, EXITS_WITH_THREE, RAISES, KILLED, PATIENT, STUBBORN, BRIEF, KEPT)
+PROGRAMS = (TOUR, EXITS_WITH_THREE, RAISES, KILLED, PATIENT, STUBBORN, BRIEF, TELLS, KEPT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from typing import TYPE_CHECKING
@@ -77,6 +78,18 @@ def _brief(attempt: FakeAttempt) -> Iterator[float]:
     attempt.end(Outcome.SUCCEEDED)
 
 
+def _tells(attempt: FakeAttempt) -> Iterator[float]:
+    yield from _start(attempt)
+    token, key = (attempt.delivery.secrets[name].reveal().decode() for name in ("TOKEN", "KEY"))
+    for value in (token, key, key):
+        attempt.emit(0, f"{hashlib.sha256(value.encode()).hexdigest()}\n")
+    attempt.emit(0, f"the token is {token}\n[]\n")
+    message = f"not with {key}"
+    attempt.record(0, EventKind.ERROR, kind="ValueError", message=message, traceback=message)
+    shown = attempt.delivery.redaction.redact_text(message)
+    attempt.end(Outcome.FAILED, {0: 1}, Failure(0, "ValueError", shown, shown))
+
+
 def _kept(attempt: FakeAttempt) -> Iterator[float]:
     yield from _start(attempt)
     attempt.be_kept(("answer",))
@@ -103,5 +116,6 @@ SCRIPTS: Mapping[str, Script] = {
     programs.PATIENT.name: _patient,
     programs.STUBBORN.name: _stubborn,
     programs.BRIEF.name: _brief,
+    programs.TELLS.name: _tells,
     programs.KEPT.name: _kept,
 }

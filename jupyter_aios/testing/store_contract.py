@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_aios.core.audit import AuditRow
 from jupyter_aios.core.entities import (
     Allocation,
     Attempt,
@@ -28,9 +29,9 @@ from jupyter_aios.core.entities import (
     SourceFile,
     UserId,
 )
-from jupyter_aios.core.ports import AuditRow
 from jupyter_aios.core.states import JobState
 from jupyter_aios.errors import StateError, UnknownNameError
+from jupyter_aios.testing.access_contract import AccessContract
 from jupyter_aios.testing.examples import example_job
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ ADA, BOB = UserId("ada"), UserId("bob")
 PLACES = Allocation((Placement(0, NodeId("v0"), (1, 2)), Placement(1, NodeId("v1"))))
 
 
-class StoreContract:
+class StoreContract(AccessContract):
     """The promises of `core.ports.Store`; a subclass gives the fixture `store`, empty."""
 
     def test_a_job_comes_back_as_it_was_with_every_field(self, store: Store) -> None:
@@ -250,16 +251,6 @@ class StoreContract:
         assert store.nodes() == (other, first[0])
         store.save_nodes("ssh", [])
         assert store.nodes() == (first[0],)
-
-    def test_the_audit_gives_the_newest_rows_first(self, store: Store) -> None:
-        rows = [
-            AuditRow(5.0 - n, BOB, "job:read", f"job {n}", is_allowed=n != 1, reason="…")
-            for n in range(3)
-        ]
-        for row in rows:
-            store.add_audit(row)
-        assert store.audit(2) == [rows[2], rows[1]]
-        assert store.audit(10) == rows[::-1]
 
     def test_close_twice_is_harmless(self, store: Store) -> None:
         store.close()

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Any
 from jupyter_aios.core.entities import Failure, Launcher, RankExit, StopReason
 from jupyter_aios.core.events import AGENT_STREAM, EventKind, event_stream
 from jupyter_aios.core.ports import LaunchPlan, Outcome
+from jupyter_aios.core.spellings import MIN_BYTES
 from jupyter_aios.core.units import format_duration
 from jupyter_aios.core.wire import from_plain
 from jupyter_aios.training import checkpoint
+from jupyter_aios.training.admission import why_denied
 from jupyter_aios.training.causes import exit_failure, likely_cause
 from jupyter_aios.training.curves.sameness import SameBatches
 from jupyter_aios.training.doctor.watching import Doctor
@@ -39,6 +41,13 @@ from jupyter_aios.training.kept.watch import KeptWatch
 from jupyter_aios.training.outputs import Outputs
 from jupyter_aios.training.processes import identity_of, kill_members, oom_kills
 from jupyter_aios.training.ranks import ForkedRanks, Ranks, TorchrunRanks
+from jupyter_aios.training.secrets import (
+    NOTHING,
+    Delivery,
+    keep_out_of_core_dumps,
+    open_bundle,
+    set_readable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,16 +65,24 @@ BALLAST_BYTES = 2**17
 class Agent:
     """One attempt on this machine, from its claim to its last word."""
 
-    def __init__(self, plan: LaunchPlan, folder: Path, start: str, orders: list[int]) -> None:
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        folder: Path,
+        start: str,
+        orders: list[int],
+        delivery: Delivery = NOTHING,
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.start = start
         self.orders = orders
         """Signals that asked to look at the stop file; the handler appends."""
-        self.journal = Journal(folder / AGENT_STREAM)
+        self.delivery = delivery
+        self.journal = Journal(folder / AGENT_STREAM, delivery.redaction)
         self.ballast = folder / "ballast"
         self.ballast.write_bytes(bytes(BALLAST_BYTES))
-        self.outputs = Outputs(folder, plan.log_limit_bytes, self.notice)
+        self.outputs = Outputs(folder, plan.log_limit_bytes, self.notice, delivery.redaction)
         self.readers = {r.rank: JournalReader(folder / event_stream(r.rank)) for r in plan.ranks}
         # All times are monotonic: a clock that is set meanwhile must end nothing.
         self.begun_at = time.monotonic()
@@ -119,11 +136,13 @@ class Agent:
                 if resume
                 else f"attempt {self.plan.attempt} starts at step 0: the job has no checkpoint"
             )
-        if self._stop_is_ordered():
+        for name in self.delivery.redaction.too_short:
+            self.notice(f"{name} has less than {MIN_BYTES} bytes and is shown where it is printed")
+        if self._stop_is_ordered() or self.failure is not None:
             self._finish(())
             return
         make = ForkedRanks if self.plan.launcher is Launcher.WARM else TorchrunRanks
-        ranks: Ranks = make(self.plan, self.folder, self.outputs, resume)
+        ranks: Ranks = make(self.plan, self.folder, self.outputs, resume, self.delivery)
         while not ranks.have_ended:
             self.outputs.pump(TICK_S)
             ranks.reap()
@@ -302,8 +321,11 @@ def _ranks(ranks: Sequence[int]) -> str:
     return f"rank {ranks[0]}" if len(ranks) == 1 else "ranks " + ", ".join(map(str, ranks))
 
 
-def main(plan_path: Path, start: str) -> None:
-    """Be the agent of the attempt whose plan lies at `plan_path`, if nobody fenced it."""
+def main(plan_path: Path, start: str, bundle: int | None = None) -> None:
+    """Be the agent of the attempt whose plan lies at `plan_path`, if nobody fenced it.
+
+    `bundle` is the descriptor of the attempt's secrets, where there is one.
+    """
     folder = plan_path.parent
     # Before the claim: whoever sees the claim may signal at once.
     orders: list[int] = []
@@ -318,13 +340,18 @@ def main(plan_path: Path, start: str) -> None:
         os._exit(0)
     log = os.open(folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (log, 1), (log, 2)):
-        os.dup2(source, target)
+    for target in (1, 2):
+        os.dup2(log, target)
     os.close(log)
-    os.close(null)
-    plan = from_plain(LaunchPlan, read_json(plan_path))
+    written = read_json(plan_path)
+    plan = from_plain(LaunchPlan, written)
     try:
-        Agent(plan, folder, start, orders).run()
+        delivery = _receive(bundle)
+        os.dup2(null, 0)
+        os.close(null)
+        agent = Agent(plan, folder, start, orders, delivery)
+        agent.failure = why_denied(written, plan, folder)
+        agent.run()
         code = 0
     except BaseException:  # noqa: BLE001 - the last place where a fault of the agent can be kept
         import traceback
@@ -336,9 +363,21 @@ def main(plan_path: Path, start: str) -> None:
     os._exit(code)
 
 
+def _receive(bundle: int | None) -> Delivery:
+    """Return the secrets that came with the launch, and let nobody else look into this process."""
+    if bundle is None:
+        return NOTHING
+    delivery = open_bundle(bundle)
+    os.close(bundle)
+    if delivery.secrets:
+        keep_out_of_core_dumps()
+        set_readable(is_readable=False)
+    return delivery
+
+
 if __name__ == "__main__":
     # Cold: the process that the engine started ends at once, the agent is a session of its own.
     if os.fork():
         os._exit(0)
     os.setsid()
-    main(Path(sys.argv[1]), start=sys.argv[2])
+    main(Path(sys.argv[1]), start=sys.argv[2], bundle=0)

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jupyter_aios.core.events import EventKind, event_stream
 from jupyter_aios.errors import AiosError, InputError
-from jupyter_aios.training import checkpoint, context, guards, loading, results, seeding
+from jupyter_aios.training import (
+    checkpoint,
+    context,
+    guards,
+    loading,
+    results,
+    secrets,
+    seeding,
+)
 from jupyter_aios.training.doctor import rank as doctor
 from jupyter_aios.training.journal import Journal
 from jupyter_aios.training.kept.serving import KeptRank
@@ -41,6 +49,8 @@ def main(
     index: int,
     resume: checkpoint.Checkpoint | None,
     master: tuple[str, int] | None,
+    *,
+    delivery: secrets.Delivery,
 ) -> NoReturn:
     """Be rank `plan.ranks[index]`. Never returns.
 
@@ -51,16 +61,18 @@ def main(
         resume: the checkpoint to go on from.
         master: address and port of the store, where the agent hosts it; torch elastic has
             already set both.
+        delivery: the secrets that the job was given.
 
     """
     rank_plan = plan.ranks[index]
-    journal = Journal(folder / event_stream(rank_plan.rank))
+    journal = Journal(folder / event_stream(rank_plan.rank), delivery.redaction)
     rank = context.RankContext(rank_plan.rank, len(plan.ranks), journal, folder, resume)
     main_module = loading.make_main()
     code = 1
     try:
         if master is not None:
             _set_environment(plan, rank_plan, master)
+        secrets.enter(delivery, plan.secrets)
         _prepare(plan, rank_plan, rank)
         context.enter(rank)
         journal.record(EventKind.PHASE, phase="started", pid=os.getpid())
@@ -200,8 +212,10 @@ def _describe(error: BaseException, code: Code, folder: Path) -> dict[str, str]:
     if isinstance(error, MemoryError) or "out of memory" in message or "allocate memory" in message:
         message += "\nhint: the rank ran out of memory: a smaller batch, or a larger --memory"
     shown = loading.format_error(error, code, folder)
+    # Before anything is cut: half a secret would not be found any more.
+    redact = secrets.redactor()
     # A frame has an end; a message of megabytes (a printed tensor) has its head and its tail.
-    return {"kind": kind, "message": message[:4000], "traceback": shown[-60000:]}
+    return {"kind": kind, "message": redact(message)[:4000], "traceback": redact(shown)[-60000:]}
 
 
 def _warn_if_not_restored(rank: context.RankContext) -> None:

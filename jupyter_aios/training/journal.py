@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from jupyter_aios.core.redaction import Redaction
+
 _CHUNK_BYTES = 2**20
 CLAIM_FILE, PLAN_FILE, STOP_FILE = "agent.json", "plan.json", "stop.json"
 """What lies in an attempt's folder beside the journals."""
@@ -22,7 +24,8 @@ CLAIM_FILE, PLAN_FILE, STOP_FILE = "agent.json", "plan.json", "stop.json"
 class Journal:
     """The writer of one event file. A frame is written whole or not at all."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, redaction: Redaction | None = None) -> None:
+        self._redaction = redaction
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         self.size = os.fstat(self._fd).st_size
@@ -39,8 +42,11 @@ class Journal:
     def record(self, kind: EventKind, /, **data: object) -> bool:
         """Append one frame with a JSON object in it; False where a full disk lost it.
 
-        Training goes on without its diary rather than not at all.
+        Training goes on without its diary rather than not at all. Secrets in its texts are
+        replaced.
         """
+        if self._redaction is not None:
+            data = self._redaction.redact_data(data)
         try:
             self._write(encode_json(kind, time.time(), **data))
         except OSError:

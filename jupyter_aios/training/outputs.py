@@ -2,7 +2,7 @@
 
 The ranks' descriptors 1 and 2 are pipes to the agent, so what was written before a kill is still
 there to be read after it. The agent appends it to `rank-NNNN.output`, cut between characters,
-never within one.
+never within one, and without the job's secrets, whoever printed them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from array import array
 from typing import TYPE_CHECKING
 
 from jupyter_aios.core.events import EventKind, output_stream
+from jupyter_aios.core.redaction import Redaction
 from jupyter_aios.core.units import format_bytes
 from jupyter_aios.training.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from jupyter_aios.core.redaction import Redactor
 
 _READ_BYTES = 2**17
 _PIPE_BYTES = 2**20
@@ -31,26 +34,14 @@ _TAIL_BYTES = 2**16
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
 
 
-def split_at_character(data: bytes) -> tuple[bytes, bytes]:
-    """Return (`data` without an unfinished UTF-8 character at its end, that beginning)."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte < 0x80:  # noqa: PLR2004 - ASCII
-            break
-        if byte >= 0xC0:  # noqa: PLR2004 - the first byte of a longer character
-            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4  # noqa: PLR2004
-            return (data[:-back], data[-back:]) if need > back else (data, b"")
-    return data, b""
-
-
 class _Channel:
     """One descriptor of one rank."""
 
-    def __init__(self, fd: int, kind: EventKind, output: _RankOutput) -> None:
+    def __init__(self, fd: int, kind: EventKind, output: _RankOutput, redactor: Redactor) -> None:
         self.fd = fd
         self.kind = kind
         self.output = output
-        self.unfinished = b""
+        self.redactor = redactor
 
     def read(self) -> bool:
         """Take what is there; False at the end of the stream."""
@@ -58,18 +49,20 @@ class _Channel:
             chunk = os.read(self.fd, _READ_BYTES)
         except BlockingIOError:
             return True
-        whole, self.unfinished = split_at_character(self.unfinished + chunk)
-        if not chunk:
-            whole, self.unfinished = whole + self.unfinished, b""
-        if whole:
-            self.output.take(self.kind, whole)
+        self._take(self.redactor.feed(chunk) if chunk else self.redactor.flush())
         return bool(chunk)
 
+    def settle(self) -> None:
+        """Give out what might have become a secret; see `Redactor.settle`."""
+        self._take(self.redactor.settle())
+
     def close(self) -> None:
-        if self.unfinished:
-            self.output.take(self.kind, self.unfinished)
-            self.unfinished = b""
+        self._take(self.redactor.flush())
         os.close(self.fd)
+
+    def _take(self, shown: bytes) -> None:
+        if shown:
+            self.output.take(self.kind, shown)
 
 
 class _RankOutput:
@@ -107,8 +100,15 @@ class _RankOutput:
         self.left_out_bytes += len(data)
         self.tail.append((kind, data))
         self.tail_bytes += len(data)
-        while self.tail_bytes - len(self.tail[0][1]) > _TAIL_BYTES:
-            self.tail_bytes -= len(self.tail.pop(0)[1])
+        # To the byte: on a full disk there is only the ballast's room for it.
+        while (over := self.tail_bytes - _TAIL_BYTES) > 0:
+            first, oldest = self.tail.pop(0)
+            cut = min(over, len(oldest))
+            while cut < len(oldest) and oldest[cut] & 0xC0 == 0x80:  # noqa: PLR2004 - not within a character
+                cut += 1
+            self.tail_bytes -= cut
+            if cut < len(oldest):
+                self.tail.insert(0, (first, oldest[cut:]))
 
     def close(self) -> None:
         if self.left_out_bytes > self.tail_bytes:
@@ -123,8 +123,15 @@ class _RankOutput:
 class Outputs:
     """All output of an attempt's ranks on this machine."""
 
-    def __init__(self, folder: Path, limit_bytes: int, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        notice: Callable[[str], None],
+        redaction: Redaction | None = None,
+    ) -> None:
         self.folder = folder
+        self.redaction = redaction or Redaction()
         self.limit_bytes = limit_bytes
         self.notice = notice
         self.moved_at = time.monotonic()
@@ -140,7 +147,8 @@ class Outputs:
         if rank not in self._outputs:
             path = self.folder / output_stream(rank)
             self._outputs[rank] = _RankOutput(path, rank, self.limit_bytes, self.notice)
-        self._selector.register(fd, selectors.EVENT_READ, _Channel(fd, kind, self._outputs[rank]))
+        channel = _Channel(fd, kind, self._outputs[rank], self.redaction.stream())
+        self._selector.register(fd, selectors.EVENT_READ, channel)
 
     def open_pipes(self, rank: int) -> tuple[int, int]:
         """Return the write ends for stdout and stderr of a rank that will be forked."""
@@ -188,6 +196,7 @@ class Outputs:
             # Only what is there now: somebody may go on writing for ever.
             for _ in range(0, waiting[0], _READ_BYTES):
                 channel.read()
+            channel.settle()
         output = self._outputs.get(rank)
         return 0 if output is None else output.journal.size
 

@@ -20,6 +20,7 @@ from jupyter_aios.training.processes import (
     identity_of,
     send,
 )
+from jupyter_aios.training.secrets import bundle, set_readable
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_aios.core.ports import LaunchPlan
     from jupyter_aios.training.checkpoint import Checkpoint
     from jupyter_aios.training.outputs import Outputs
+    from jupyter_aios.training.secrets import Delivery
 
 HOST = "127.0.0.1"
 
@@ -55,7 +57,12 @@ class ForkedRanks:
     """Ranks forked from the agent, which was forked from the zygote: they start in 0.1 s."""
 
     def __init__(
-        self, plan: LaunchPlan, folder: Path, outputs: Outputs, resume: Checkpoint | None
+        self,
+        plan: LaunchPlan,
+        folder: Path,
+        outputs: Outputs,
+        resume: Checkpoint | None,
+        delivery: Delivery,
     ) -> None:
         self.exits: dict[int, int] = {}
         self._pids: dict[int, int] = {}
@@ -75,9 +82,12 @@ class ForkedRanks:
                 continue
             try:
                 _become_rank(agent_pid, pipes, item.rank, outputs, listener)
+                if delivery.secrets:
+                    # The agent lets nobody look into it; the doctor and debuggers look into ranks.
+                    set_readable(is_readable=True)
                 from jupyter_aios.training import bootstrap
 
-                bootstrap.main(plan, folder, index, resume, master=(HOST, port))
+                bootstrap.main(plan, folder, index, resume, (HOST, port), delivery=delivery)
             except BaseException:  # noqa: BLE001 - nothing may return into the agent's loop
                 traceback.print_exc()
             finally:
@@ -154,7 +164,12 @@ class TorchrunRanks:
     """Ranks started by torch elastic, one elastic agent per node, as `torchrun` would."""
 
     def __init__(
-        self, plan: LaunchPlan, folder: Path, outputs: Outputs, resume: Checkpoint | None
+        self,
+        plan: LaunchPlan,
+        folder: Path,
+        outputs: Outputs,
+        resume: Checkpoint | None,
+        delivery: Delivery,
     ) -> None:
         self.exits: dict[int, int] = {}
         self._folder = folder
@@ -176,12 +191,14 @@ class TorchrunRanks:
             environment = dict(plan.environment) | dict(members[0].environment)
             arguments = [folder / "plan.json", index, len(names), len(members), port]
             arguments += [resume.folder] if resume else []
-            process = subprocess.Popen(
-                [sys.executable, "-m", "jupyter_aios.training.elastic", *map(str, arguments)],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                start_new_session=False,
-            )
+            with bundle(delivery.secrets) as descriptor:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "jupyter_aios.training.elastic", *map(str, arguments)],
+                    env=environment,
+                    # Elastic closes every other descriptor in the ranks that it starts.
+                    stdin=subprocess.DEVNULL if descriptor is None else descriptor,
+                    start_new_session=False,
+                )
             self._nodes.append((process, [item.rank for item in members]))
 
     @property

@@ -1,8 +1,10 @@
 """The warm process: everything that a rank needs is imported, and it forks agents on request.
 
 It holds one end of a socketpair; the controller's engine holds the other. A request is a line of
-JSON, `{"plan": PATH, "start": TEXT}`; the answer is `{"pid": N}` or `{"refused": WHY}`. When the
-other end is gone the zygote ends; its agents do not.
+JSON, `{"plan": PATH, "start": TEXT, "has_secrets": BOOL}`; the answer is `{"pid": N}` or
+`{"refused": WHY}`. Where a request has secrets, the descriptor of their bundle comes with it
+(SCM_RIGHTS); the zygote hands it on unread. When the other end is gone the zygote ends; its agents
+do not.
 
 It must stay able to fork: one thread, no open GPU device, and no tensor work at all (after one
 matmul here, a child's first matmul would never finish).
@@ -33,6 +35,10 @@ PRELOADED = (
     "torch._dynamo",
     "jupyter_aios.training.curves.installing",
 )
+
+
+_MOST_BUNDLES = 16
+"""Taken with one read. Linux ends a read after the first that it meets."""
 
 
 def site_stamp(paths: list[str]) -> str:
@@ -83,16 +89,20 @@ def why_not_fork() -> str:
     return ""
 
 
-def _fork_agent(request: dict[str, Any], connection: socket.socket) -> int:
+def _fork_agent(
+    request: dict[str, Any], connection: socket.socket, bundle: int | None, others: list[int]
+) -> int:
     pid = os.fork()
     if pid:
         return pid
     # From here on this is the agent. It never returns into the zygote's loop.
     try:
         connection.close()
+        for other in others:
+            os.close(other)  # of a request whose end is still on its way
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        agent.main(Path(request["plan"]), start=request["start"])
+        agent.main(Path(request["plan"]), start=request["start"], bundle=bundle)
     finally:
         os._exit(1)
 
@@ -115,18 +125,27 @@ def serve(connection: socket.socket) -> None:
         return
     reply(ready=True, paths=paths, stamp=stamp)
     buffered = b""
+    bundles: list[int] = []
     while True:
-        chunk = connection.recv(65536)
+        chunk, received, _, _ = socket.recv_fds(connection, 65536, _MOST_BUNDLES)
         if not chunk:
             return
+        for descriptor in received:
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the standard library's
+        # A bundle arrives with the first byte of its request or later ones, never after them.
+        bundles += received
         *lines, buffered = (buffered + chunk).split(b"\n")
         for line in lines:
             request = json.loads(line)
+            bundle = bundles.pop(0) if request["has_secrets"] else None
             refusal = why_not_fork()
             if refusal:
                 reply(refused=refusal, plan=request["plan"])
             else:
-                reply(pid=_fork_agent(request, connection), plan=request["plan"])
+                pid = _fork_agent(request, connection, bundle, bundles)
+                reply(pid=pid, plan=request["plan"])
+            if bundle is not None:
+                os.close(bundle)
 
 
 if __name__ == "__main__":

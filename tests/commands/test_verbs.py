@@ -102,7 +102,7 @@ def test_an_unknown_job_verb_or_option_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("verb", list(tree.VERBS))
 def test_every_verb_explains_itself(verb: str) -> None:
-    where = place(namespace=None if verb == "submit" else {})
+    where = place(namespace={} if tree.VERBS[verb].in_notebook else None)
     text = said(f"{verb} -h", where)
     assert text.startswith(f"usage: %aios {verb}")
     assert tree.VERBS[verb].summary in text

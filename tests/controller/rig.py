@@ -11,8 +11,11 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from jupyter_aios.client import Client
+from jupyter_aios.client.remote import Login, read_fingerprint
 from jupyter_aios.controller.assembly import Controller, assemble
 from jupyter_aios.controller.blobs import FileBlobs
 from jupyter_aios.controller.http import create_server
@@ -27,21 +30,30 @@ from jupyter_aios.core.entities import (
     UserId,
 )
 from jupyter_aios.core.home import LOCK_FILE
+from jupyter_aios.core.policy import ActorKind, Member, Role
 from jupyter_aios.core.ports import AttemptRef
+from jupyter_aios.core.rights import FrontWish, TokenWish
+from jupyter_aios.core.safe import KeyKind, SecretPut, SecretShares, VaultKey, wrapped
+from jupyter_aios.core.secrets import Secret, SecretClass, SecretInfo, Share
 from jupyter_aios.errors import StorageError
 from jupyter_aios.testing.engines import FakeEngine
 from jupyter_aios.testing.examples import example_spec
 from jupyter_aios.testing.stores import MemoryStore
+from jupyter_aios.vault import KeyFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
+    from jupyter_aios.controller.rights import Rights
+    from jupyter_aios.controller.secrets import Secrets
+    from jupyter_aios.core.policy import Actor
     from jupyter_aios.core.ports import Engine, Store
 
 SOURCE = b"print('hello')\n"
 BLOB = BlobId(hashlib.sha256(SOURCE).hexdigest())
 CODE = Code(CodeKind.SCRIPT, (SourceFile("train.py", BLOB, "train.py"),))
 ME = UserId("ada")
+PEOPLE = (Member(ME, Role.TEACHER), Member(UserId("bob"), Role.STUDENT))
 
 
 def fake_spec(**changes: Any) -> JobSpec:
@@ -55,9 +67,9 @@ class FullStore(MemoryStore):
 
     is_full = False
 
-    def add_job(self, job: Job) -> None:
+    def add_job(self, *args: Any) -> None:
         self._check()
-        super().add_job(job)
+        super().add_job(*args)
 
     def transition(self, *args: Any, **changes: Any) -> Job:
         self._check()
@@ -80,11 +92,25 @@ class Rig:
     """What a test holds in its hands; time is the fake engine's, turns are made by `turn`."""
 
     def __init__(
-        self, home: Path, store: Store | None = None, engine: Engine | None = None
+        self,
+        home: Path,
+        store: Store | None = None,
+        engine: Engine | None = None,
+        *,
+        runtime: Path | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """Begin with a teacher, ada, and a student, bob.
+
+        `runtime` is where the sockets of attempts lie: pytest's own paths are too long for them.
+        """
         home.mkdir(mode=0o700, exist_ok=True)
         self.home = home
+        self.runtime = runtime if runtime is not None else home
+        self.environ = environ
         self.store = store if store is not None else FullStore()
+        for member in PEOPLE:
+            self.store.save_member(member)
         self.fake = engine if isinstance(engine, FakeEngine) else FakeEngine(home)
         self.engine = engine if engine is not None else self.fake
         self.controller = self.assemble()
@@ -93,19 +119,64 @@ class Rig:
         """Return a controller over the same store and engine, as after a restart."""
         blobs = FileBlobs(self.home / "blobs")
         blobs.put(BLOB, [SOURCE])
-        return assemble(
+        controller = assemble(
             home=self.home,
             uid=os.getuid(),
             store=self.store,
             engines={"fake": self.engine},
             blobs=blobs,
             clock=lambda: self.fake.machine.now,
+            environ=self.environ,
         )
+        controller.launching.folder = self.runtime
+        return controller
 
     def restart(self) -> None:
         """Have another controller take over, as after a kill."""
+        # What a process that is killed gives back to the system: ports, sockets and locks.
+        for part in (self.controller.serving, self.controller.launching, self.controller.keeper):
+            part.close()
         self.controller = self.assemble()
         self.controller.loop.adopt()
+
+    @property
+    def secrets(self) -> Secrets:
+        """The use cases of secrets."""
+        found: Secrets = self.controller.app.state.secrets
+        return found
+
+    @property
+    def rights(self) -> Rights:
+        """The use cases of rights."""
+        found: Rights = self.controller.app.state.rights
+        return found
+
+    def actor(self, user: str) -> Actor:
+        """Return somebody with the role that they have now."""
+        return self.controller.gate.actor(UserId(user), ActorKind.LOCAL)
+
+    def open_vault(self) -> None:
+        """Open the vault, which is made the first time, by a key that costs no time."""
+        path = self.home / "rig.key"
+        if not path.exists():
+            KeyFile.make(path)
+        self.controller.keeper.unlock(VaultKey(KeyKind.KEY_FILE, str(path)))
+
+    def put_secret(
+        self, name: str, value: str | bytes, kind: SecretClass = SecretClass.INJECT, *,
+        owner: UserId = ME, shares: tuple[Share, ...] = (), target: str = "",
+    ) -> SecretInfo:  # fmt: skip
+        """Put a secret into the open vault as its owner would."""
+        put = SecretPut(wrapped(Secret(value)), kind, target)
+        info = self.secrets.put(owner, name, put)
+        return self.secrets.share(info, SecretShares(shares)) if shares else info
+
+    def log_in(self, user: str) -> Client:
+        """Return a client of somebody elsewhere, who has been given a token; the front is open."""
+        status = self.controller.serving.open(FrontWish("127.0.0.1", 0))
+        token = self.rights.issue_token(UserId(user), TokenWish(3600.0)).token
+        fingerprint = read_fingerprint(status.fingerprint)
+        return Client.of_login(self.home, Login(status.url, fingerprint, token))
 
     def submit(self, **changes: Any) -> Job:
         """Submit a job for the user of the tests; each comes later than the one before."""

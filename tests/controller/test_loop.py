@@ -14,7 +14,10 @@ from jupyter_aios.testing.engines import FakeEngine
 from tests.controller.rig import ME, FullStore, Rig, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from jupyter_aios.core.secrets import Secret
 
 ALL_NODES = {"nodes": 4}
 
@@ -211,9 +214,9 @@ def test_a_kill_around_the_launch_starts_the_job_once(
 ) -> None:
     job = rig.submit()
 
-    def killed(engine: FakeEngine, plan: LaunchPlan) -> str:
+    def killed(engine: FakeEngine, plan: LaunchPlan, secrets: Mapping[str, Secret]) -> str:
         if is_launched:
-            launch(engine, plan)
+            launch(engine, plan, secrets)
         raise Killed
 
     launch = FakeEngine.launch
@@ -347,9 +350,9 @@ def test_a_disk_that_fills_up_after_the_launch_starts_the_job_once(
     store, launch = rig.store, rig.fake.launch
     assert isinstance(store, FullStore)
 
-    def filling(plan: LaunchPlan) -> str:
+    def filling(plan: LaunchPlan, secrets: Mapping[str, Secret]) -> str:
         store.is_full = True
-        return launch(plan)
+        return launch(plan, secrets)
 
     monkeypatch.setattr(rig.fake, "launch", filling)
     rig.turn(2)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jupyter_aios.client import Client, transport
+from jupyter_aios.client import Client, replies, transport
 from tests.controller.rig import Rig, fake_spec
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def test_a_submission_whose_reply_is_lost_is_sent_again_and_makes_one_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = Rig(tmp_path / "home")
-    send = transport._send  # noqa: SLF001 - the wire, which no test can cut in time
+    send = replies.send  # the wire, which no test can cut in time
     lost: list[bytes] = []
 
     def lose_the_first(connection: Any, method: str, path: str, body: Any) -> HTTPResponse:
@@ -26,7 +26,7 @@ def test_a_submission_whose_reply_is_lost_is_sent_again_and_makes_one_job(
             raise ConnectionResetError
         return reply
 
-    monkeypatch.setattr(transport, "_send", lose_the_first)
+    monkeypatch.setattr(transport, "send", lose_the_first)
     with rig.serving():
         job = Client(rig.home).submit(fake_spec())
     assert lost

@@ -145,8 +145,8 @@ def test_an_upgrade_keeps_what_is_there(path: Path, monkeypatch: pytest.MonkeyPa
     store.add_job(example_job())
     store.close()
     upgrades: list[sa.Connection] = []
-    monkeypatch.setattr("jupyter_aios.controller.store.SCHEMA_VERSION", "0002")
-    monkeypatch.setattr("jupyter_aios.controller.store.upgrade", upgrades.append)
+    monkeypatch.setattr("jupyter_aios.controller.database.SCHEMA_VERSION", "0999")
+    monkeypatch.setattr("jupyter_aios.controller.database.upgrade", upgrades.append)
     store = SqlStore(url_of(path))
     assert len(upgrades) == 1
     assert store.find_jobs() == [example_job()]
@@ -162,7 +162,7 @@ def test_an_upgrade_that_fails_leaves_no_half_schema(
             "", None, sqlite3.OperationalError("database or disk is full")
         )
 
-    monkeypatch.setattr("jupyter_aios.controller.store.upgrade", fail)
+    monkeypatch.setattr("jupyter_aios.controller.database.upgrade", fail)
     with pytest.raises(StorageError, match="disk is full"):
         SqlStore(url_of(path))
     assert _tables(path) == []

@@ -7,7 +7,7 @@ import http.client
 import socket
 from typing import TYPE_CHECKING
 
-from jupyter_aios.controller.access import RULES
+from jupyter_aios.controller.rules import RULES
 from jupyter_aios.training.peers import read_lock
 from tests.controller.rig import Rig
 

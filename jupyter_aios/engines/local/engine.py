@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_aios.core.entities import Failure, JobId, Launcher, StopReason
 from jupyter_aios.core.ports import (
+    NO_SECRETS,
     AttemptRef,
     AttemptStatus,
     CellRef,
@@ -39,6 +40,7 @@ from jupyter_aios.training.journal import (
     write_json,
 )
 from jupyter_aios.training.processes import ProcessIdentity, send
+from jupyter_aios.training.secrets import bundle, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from jupyter_aios.core.cells import Cell, CellTicket, KeptStatus
     from jupyter_aios.core.entities import Allocation, Code, Job, Node
     from jupyter_aios.core.ports import BlobStore
+    from jupyter_aios.core.secrets import Secret
 
 
 class LocalEngine:
@@ -67,8 +70,9 @@ class LocalEngine:
         """Return the attempt as data; pure."""
         return plan_of(job, allocation, attempt, self._jobs)
 
-    def launch(self, plan: LaunchPlan) -> str:
+    def launch(self, plan: LaunchPlan, secrets: Mapping[str, Secret] = NO_SECRETS) -> str:
         """Write the job's folder and hand the attempt to an agent."""
+        secrets = chosen(plan.secrets, secrets)
         attempt = self._attempt_folder(AttemptRef(plan.job_id, plan.attempt))
         try:
             self._lay_out(Path(plan.folder), plan.code)
@@ -79,12 +83,13 @@ class LocalEngine:
             raise StorageError(msg, hint="make room: %aios prune") from error
         if (attempt / CLAIM_FILE).exists():
             return "claimed already"
-        if plan.launcher is Launcher.TORCHRUN:
-            return self._launch_cold(attempt / PLAN_FILE, plan)
-        key = WarmKey.of(plan.interpreter, dict(plan.environment))
-        return self._pool.launch(key, str(attempt / PLAN_FILE))
+        with bundle(secrets) as descriptor:
+            if plan.launcher is Launcher.TORCHRUN:
+                return self._launch_cold(attempt / PLAN_FILE, plan, descriptor)
+            key = WarmKey.of(plan.interpreter, dict(plan.environment))
+            return self._pool.launch(key, str(attempt / PLAN_FILE), descriptor)
 
-    def _launch_cold(self, plan_path: Path, plan: LaunchPlan) -> str:
+    def _launch_cold(self, plan_path: Path, plan: LaunchPlan, descriptor: int | None) -> str:
         start = "cold: torchrun"
         log = os.open(plan_path.parent / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -92,7 +97,7 @@ class LocalEngine:
             subprocess.run(
                 [plan.interpreter, "-m", "jupyter_aios.training.agent", str(plan_path), start],
                 env=dict(os.environ) | dict(plan.environment),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL if descriptor is None else descriptor,
                 stdout=log,
                 stderr=log,
                 check=True,

@@ -71,6 +71,7 @@ def plan_of(job: Job, allocation: Allocation, attempt: int, jobs: Path) -> Launc
         autolog=spec.autolog,
         seed=spec.seed,
         keep_idle_s=spec.keep_idle_s,
+        secrets=spec.secrets,
     )
 
 

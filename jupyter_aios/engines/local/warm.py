@@ -66,13 +66,18 @@ class Zygote:
     refused: dict[str, str] = field(default_factory=dict)
     _buffered: bytes = b""
 
-    def launch(self, plan_path: str, start: str) -> None:
-        """Ask for an agent; the answer is taken by `poll`."""
+    def launch(self, plan_path: str, start: str, bundle: int | None) -> None:
+        """Ask for an agent, with the descriptor of its secrets; the answer is taken by `poll`."""
         self.used_at = time.monotonic()
         self.pending[plan_path] = start
-        message = json.dumps({"plan": plan_path, "start": start}).encode() + b"\n"
+        request = {"plan": plan_path, "start": start, "has_secrets": bundle is not None}
+        message = json.dumps(request).encode() + b"\n"
         try:
-            self.connection.sendall(message)
+            if bundle is None:
+                self.connection.sendall(message)
+            else:
+                sent = socket.send_fds(self.connection, [message], [bundle])
+                self.connection.sendall(message[sent:])
         except OSError:
             self._note_end()
 
@@ -148,11 +153,11 @@ class WarmPool:
                 return WarmStatus(is_warm=False, detail=zygote.failure)
             return WarmStatus(zygote.is_ready, "warm" if zygote.is_ready else "warming")
 
-    def launch(self, key: WarmKey, plan_path: str) -> str:
+    def launch(self, key: WarmKey, plan_path: str, bundle: int | None = None) -> str:
         """Ask a zygote for the agent of a plan; return how the launch starts."""
         with self._lock:
             zygote, start = self._get(key)
-            zygote.launch(plan_path, start)
+            zygote.launch(plan_path, start, bundle)
             return start
 
     def _get(self, key: WarmKey) -> tuple[Zygote, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_aios.core.cells import Cell
 from jupyter_aios.core.events import AGENT_STREAM, EventKind, output_stream
 from jupyter_aios.core.wire import from_plain
-from jupyter_aios.training import context, loading, results
+from jupyter_aios.training import context, loading, results, secrets
 from jupyter_aios.training.journal import STOP_FILE, JournalReader, write_json
 from jupyter_aios.training.kept import orders
 from jupyter_aios.training.kept.fingerprints import fingerprint
@@ -123,7 +123,8 @@ class KeptRank:
                 if orders.interrupt_path(self._folder, number).exists():
                     raise KeyboardInterrupt  # while it waited for its turn
                 value = loading.run(cell.code, home, self._main, own=own, wants_value=True)
-                shown = "" if value is None else repr(value)
+                # Redacted here, where it is whole; it may be cut below.
+                shown = "" if value is None else secrets.redactor()(repr(value))
             finally:
                 # Before anything is told of how it ended: an interrupt that comes now is too late.
                 self._inside = None

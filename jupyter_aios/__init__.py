@@ -6,6 +6,7 @@ In Python:
     import jupyter_aios as aios
     job = aios.submit("train.py", nodes=2)
     answer = aios.allocate({"r": [3, 5, 2], "c": [6, 5]})
+    aios.safe()  # secrets, rights and denials, never values
 
 In a rank: `aios.log(loss=loss)`, `aios.checkpoint(step, model=model)`, `aios.restore(model=model)`,
 `aios.device()`, `aios.secret("HF_TOKEN")`, `aios.fetch("models/x.bin", secret="HUB")`.
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jupyter_aios.commands.allocating import allocate
     from jupyter_aios.commands.api import job, jobs, submit
     from jupyter_aios.commands.handle import JobHandle as Job
+    from jupyter_aios.commands.showing import safe
     from jupyter_aios.errors import AiosError
     from jupyter_aios.training.context import checkpoint, device, log, restore
     from jupyter_aios.training.fetching import fetch
@@ -44,6 +46,7 @@ __all__ = [
     "load_ipython_extension",
     "log",
     "restore",
+    "safe",
     "secret",
     "submit",
 ]
@@ -55,6 +58,7 @@ _PLACES = {
     "submit": ("jupyter_aios.commands.api", "submit"),
     "job": ("jupyter_aios.commands.api", "job"),
     "jobs": ("jupyter_aios.commands.api", "jobs"),
+    "safe": ("jupyter_aios.commands.showing", "safe"),
     "log": ("jupyter_aios.training.context", "log"),
     "checkpoint": ("jupyter_aios.training.context", "checkpoint"),
     "restore": ("jupyter_aios.training.context", "restore"),

@@ -7,6 +7,7 @@ the id that the client has drawn, so it makes one job however often it arrives).
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -16,8 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from jupyter_aios.client.remote import Login, RemoteTransport, read_login
-from jupyter_aios.client.safe import Safe
+from jupyter_aios.client.login import Login, read_login
 from jupyter_aios.client.starting import environ
 from jupyter_aios.client.transport import Transport
 from jupyter_aios.core import version
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from jupyter_aios.client.remote import RemoteTransport
+    from jupyter_aios.client.safe import Safe
     from jupyter_aios.core.states import JobState
 
 _CHUNK_BYTES = 2**18
@@ -79,14 +81,21 @@ class Client:
         self._transport = _transport(
             self.home, as_version or version.__version__, notice or _to_stderr
         )
-        self.safe = Safe(self._json)
 
     @classmethod
     def of_login(cls, home: Path, login: Login) -> Client:
         """Return a client of a controller elsewhere, whatever `home` has logged in to."""
         client = cls(home)
-        client._transport = RemoteTransport(home, login, version.__version__)
+        client._transport = _remote(home, login, version.__version__)
         return client
+
+    @functools.cached_property
+    def safe(self) -> Safe:
+        """The vault, rights and audit."""
+        # Loaded when it is asked for: most lines ask for none of it.
+        from jupyter_aios.client.safe import Safe
+
+        return Safe(self._json)
 
     # ---------------------------------------------------------------- the controller itself
 
@@ -256,6 +265,13 @@ def _transport(
     login = read_login(home)
     if login is None:
         return Transport(home, own_version, notice)
+    return _remote(home, login, own_version)
+
+
+def _remote(home: Path, login: Login, own_version: str) -> RemoteTransport:
+    # Loaded when somebody has logged in: ssl takes time.
+    from jupyter_aios.client.remote import RemoteTransport
+
     return RemoteTransport(home, login, own_version)
 
 

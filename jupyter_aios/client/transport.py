@@ -84,10 +84,11 @@ class Transport:
             with contextlib.closing(_Connection(connected)) as connection:
                 connection.sock.settimeout(REPLY_DEADLINE_S + wait_s)
                 try:
-                    reply = send(connection, method, path, body)
-                    if self._fits(reply.getheader(VERSION_HEADER, "")):
-                        raise_error(reply)
-                        return read(reply)
+                    # The reply has the socket by now: half read, it would stay open.
+                    with contextlib.closing(send(connection, method, path, body)) as reply:
+                        if self._fits(reply.getheader(VERSION_HEADER, "")):
+                            raise_error(reply)
+                            return read(reply)
                 except (ConnectionError, http.client.HTTPException):
                     # Killed in the middle: the next turn starts another one.
                     continue

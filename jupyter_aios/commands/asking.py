@@ -77,7 +77,9 @@ def opened(place: Place) -> VaultStatus:
     """
     status = place.client.safe.vault()
     if status.trouble:
-        raise StateError(status.trouble, hint="jupyter aios vault restore")
+        # Not always a way back: what a newer version wrote wants an upgrade.
+        message, _, hint = status.trouble.rpartition("; ")
+        raise StateError(message, hint=hint)
     if status.state is VaultState.UNLOCKED:
         return status
     return place.client.safe.unlock(_usual_key(status))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_aios.client import Client
-from jupyter_aios.client.remote import Login, forget_login, read_fingerprint, save_login
+from jupyter_aios.client.login import Login, forget_login, read_fingerprint, save_login
 from jupyter_aios.commands.arguments import names
 from jupyter_aios.commands.asking import ask, read_file, typed, write_new
 from jupyter_aios.commands.looking import whole
@@ -25,36 +25,31 @@ from jupyter_aios.core.rights import (
     TokenWish,
 )
 from jupyter_aios.core.units import (
-    format_bytes,
     format_duration,
     parse_bytes,
     parse_duration,
 )
 from jupyter_aios.core.wire import from_plain, to_plain
 from jupyter_aios.errors import InputError, UnknownNameError
+from jupyter_aios.widgets.safe.rows import (
+    AUDIT_COLUMNS,
+    MEMBER_COLUMNS,
+    ShownAudit,
+    ShownMember,
+    shown_members,
+)
 from jupyter_aios.widgets.text.table import Table, Text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from jupyter_aios.commands.arguments import Parser
     from jupyter_aios.commands.place import Place
-    from jupyter_aios.core.audit import AuditRow
-    from jupyter_aios.core.rights import AuditPage, QuotaRow
+    from jupyter_aios.core.rights import AuditPage
 
 _DAY_S = 86400.0
-_SHOWN_RESOURCE = 44
 _QUOTA_OPTIONS = ("ranks", "gpu_hours", "jobs", "max_priority", "disk")
-_MEMBER_COLUMNS = (
-    ("USER", "user"), ("ROLE", "role"), ("GROUPS", "groups"), ("RANKS", "ranks"),
-    ("GPU HOURS", "gpu_hours"), ("JOBS", "jobs"), ("PRIORITY", "priority"), ("DISK", "disk"),
-)  # fmt: skip
 _TOKEN_COLUMNS = (("ID", "id"), ("USER", "user"), ("ENDS", "ends"), ("NOTE", "note"))
-_AUDIT_COLUMNS = (
-    ("TIME", "at"), ("USER", "user"), ("DID", "action"), ("WITH", "resource"),
-    ("ALLOWED", "allowed"), ("WHY", "reason"),
-)  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------- login
@@ -181,52 +176,9 @@ def _hours(text: str) -> float:
     return hours
 
 
-@dataclass(frozen=True)
-class ShownMember:
-    """A user or a group with what it may use, `used of quota`."""
-
-    user: str
-    role: str
-    groups: tuple[str, ...]
-    ranks: str
-    gpu_hours: str
-    jobs: str
-    priority: str
-    disk: str
-
-
 def _members(place: Place) -> Table[ShownMember]:
-    quotas = {row.holder: row for row in place.client.safe.quotas()}
-    shown = [
-        _shown_member(
-            member.user, member.role.value, member.groups, quotas.pop(f"user:{member.user}", None)
-        )
-        for member in place.client.safe.members()
-    ]
-    shown += [_shown_member(holder, "", (), row) for holder, row in quotas.items()]
-    return Table(tuple(shown), _MEMBER_COLUMNS, "nobody but you")
-
-
-def _shown_member(
-    user: str, role: str, groups: tuple[str, ...], row: QuotaRow | None
-) -> ShownMember:
-    if row is None:
-        return ShownMember(user, role, groups, "", "", "", "", "")
-    quota, usage = row.quota, row.usage
-    return ShownMember(
-        user,
-        role,
-        groups,
-        _of(usage.ranks, quota.ranks, str),
-        _of(usage.gpu_hours, quota.gpu_hours, lambda hours: f"{hours:.3g}"),
-        _of(usage.jobs, quota.jobs, str),
-        "" if quota.priority is None else f"up to {quota.priority}",
-        _of(usage.disk_bytes, quota.disk_bytes, format_bytes),
-    )
-
-
-def _of(used: float, limit: float | None, show: Callable[..., str]) -> str:
-    return "" if limit is None else f"{show(used)} of {show(limit)}"
+    safe = place.client.safe
+    return Table(shown_members(safe.members(), safe.quotas()), MEMBER_COLUMNS, "nobody but you")
 
 
 # ---------------------------------------------------------------------------------------- token
@@ -346,29 +298,6 @@ def _kept_head(path: Path) -> str:
     return f"{head.length}:{head.mac}"
 
 
-@dataclass(frozen=True)
-class ShownAudit:
-    """A row of the audit as the table shows it."""
-
-    at: str
-    user: str
-    action: str
-    resource: str
-    allowed: str
-    reason: str
-
-    @classmethod
-    def of(cls, row: AuditRow) -> ShownAudit:
-        """Return the row as text."""
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.at))
-        allowed = "yes" if row.is_allowed else "NO"
-        return cls(at, row.user, row.action, _shortened(row.resource), allowed, row.reason)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN_RESOURCE else text[: _SHOWN_RESOURCE - 1] + "…"
-
-
 @dataclass(frozen=True, repr=False)
 class AuditTable(Table[ShownAudit]):
     """The rows, and below them what the chain says."""
@@ -385,7 +314,7 @@ class AuditTable(Table[ShownAudit]):
         else:
             verdict = f"{page.length} rows; the vault is locked, so their seals were not checked"
         rows = tuple(map(ShownAudit.of, page.rows))
-        return cls(rows, _AUDIT_COLUMNS, "no such rows", verdict)
+        return cls(rows, AUDIT_COLUMNS, "no such rows", verdict)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()}\n\n{self.verdict}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_aios.commands.place import Place
 
 PORT = 8443
-_LOOK_EVERY_S = 5.0
+_LOOK_EVERY_S = 2.0
 
 
 def add_serve(parser: Parser) -> None:
@@ -34,11 +34,15 @@ def add_serve(parser: Parser) -> None:
 
 def serve(arguments: argparse.Namespace, place: Place) -> Text:
     """Serve others until it is interrupted. Everything goes on for this user as before."""
+    from jupyter_aios.training.secrets import set_readable
+
     if not arguments.tls:
         raise InputError("without TLS tokens would travel in the clear", hint="serve --tls")
     if not arguments.port.isdecimal():
         raise InputError(f"--port {arguments.port}: a whole number", hint=f"--port {PORT}")
     wish = FrontWish(arguments.host, int(arguments.port), tuple(arguments.name))
+    # Others' jobs run under this account, and it stays for days: what is typed here is not theirs.
+    set_readable(is_readable=False)
     safe = place.client.safe
     opened(place)
     front = safe.open_front(wish)

@@ -6,7 +6,8 @@ import argparse
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from jupyter_aios.commands import (
     acting,
@@ -15,9 +16,6 @@ from jupyter_aios.commands import (
     keeping,
     looking,
     rerunning,
-    rights,
-    serving,
-    vaulting,
 )
 from jupyter_aios.commands.arguments import HELP, Parser
 from jupyter_aios.commands.here import show_here
@@ -33,6 +31,26 @@ Run = Callable[[argparse.Namespace, "Place"], object]
 
 def _nothing(_: Parser) -> None:
     """Declare no arguments."""
+
+
+def _later(room: str, name: str) -> tuple[Run, Add]:
+    """Return a verb's function and its arguments', of a room that is loaded when it is called.
+
+    Most lines need none of these rooms, and `%load_ext` waits for no import that it can do without.
+    """
+
+    def run_it(arguments: argparse.Namespace, place: Place) -> object:
+        return _found(name)(arguments, place)
+
+    def add_to(parser: Parser) -> None:
+        add = _found(f"add_{name}")
+        if add is not None:
+            add(parser)
+
+    def _found(function: str) -> Any:  # noqa: ANN401 - Run or Add
+        return getattr(import_module(f"jupyter_aios.commands.{room}"), function, None)
+
+    return run_it, add_to
 
 
 @dataclass(frozen=True)
@@ -95,25 +113,20 @@ VERBS = {
             "allocate", "place tasks on nodes: a file, a trace, or what waits on this cluster",
             allocating.allocate_file, allocating.add_allocate,
         ),
-        Verb("unlock", "open the vault, where secrets lie", vaulting.unlock, vaulting.add_unlock),
-        Verb("lock", "forget the vault's keys; jobs that run go on", vaulting.lock),
-        Verb("passwd", "change what opens the vault", vaulting.passwd, vaulting.add_passwd),
+        Verb("unlock", "open the vault, where secrets lie", *_later("vaulting", "unlock")),
+        Verb("lock", "forget the vault's keys; jobs that run go on", *_later("vaulting", "lock")),
+        Verb("passwd", "change what opens the vault", *_later("vaulting", "passwd")),
+        Verb("vault", "how the vault is; restore a damaged one", *_later("vaulting", "vault")),
+        Verb("secret", "set, list, share, rotate and remove them", *_later("vaulting", "secret")),
         Verb(
-            "vault", "how the vault is; restore a damaged one", vaulting.vault, vaulting.add_vault
+            "serve", "let a team use this controller: over TLS, with tokens",
+            *_later("serving", "serve"), in_notebook=False,
         ),
-        Verb(
-            "secret", "set, list, share, rotate and remove secrets", vaulting.secret,
-            vaulting.add_secret,
-        ),
-        Verb(
-            "serve", "let a team use this controller: over TLS, with tokens", serving.serve,
-            serving.add_serve, in_notebook=False,
-        ),
-        Verb("login", "use a controller elsewhere", rights.login, rights.add_login),
-        Verb("logout", "use this machine's own controller again", rights.logout),
-        Verb("grant", "roles, groups and quotas, and who has them", rights.grant, rights.add_grant),
-        Verb("token", "issue, list and revoke tokens for login", rights.token, rights.add_token),
-        Verb("audit", "who did what, when, allowed or not", rights.audit, rights.add_audit),
+        Verb("login", "use a controller elsewhere", *_later("rights", "login")),
+        Verb("logout", "use this machine's own controller again", *_later("rights", "logout")),
+        Verb("grant", "roles, groups and quotas, and who has them", *_later("rights", "grant")),
+        Verb("token", "issue, list and revoke tokens for login", *_later("rights", "token")),
+        Verb("audit", "who did what, when, allowed or not", *_later("rights", "audit")),
         Verb("restart", "replace the controller by a fresh one; jobs go on", acting.restart),
         Verb(
             "doctor", "look for what is wrong here, or what holds a job up", doctor.examine,

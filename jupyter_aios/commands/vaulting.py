@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_aios.commands.asking import ask, ask_new, opened, read_file, typed, write_new
+from jupyter_aios.commands.place import is_live
+from jupyter_aios.commands.showing import SafeAnswer
 from jupyter_aios.core.safe import (
     KeyKind,
     SecretBundle,
@@ -19,6 +20,7 @@ from jupyter_aios.core.safe import (
 from jupyter_aios.core.secrets import SECRET_NAME, Secret, SecretClass, Share
 from jupyter_aios.core.units import format_bytes, format_duration
 from jupyter_aios.errors import InputError, UnknownNameError
+from jupyter_aios.widgets.safe.rows import SECRET_COLUMNS, ShownSecret
 from jupyter_aios.widgets.text.table import Table, Text
 
 if TYPE_CHECKING:
@@ -27,13 +29,8 @@ if TYPE_CHECKING:
 
     from jupyter_aios.commands.arguments import Parser
     from jupyter_aios.commands.place import Place
-    from jupyter_aios.core.safe import SecretRow, VaultStatus
+    from jupyter_aios.core.safe import VaultStatus
     from jupyter_aios.core.secrets import SecretInfo
-
-_COLUMNS = (
-    ("NAME", "name"), ("OWNER", "owner"), ("CLASS", "kind"), ("VERSION", "version"),
-    ("CHANGED", "changed"), ("LAST USE", "used"), ("WHO MAY", "who"), ("YOU", "may"),
-)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------ unlock and lock
@@ -163,49 +160,26 @@ def secret(arguments: argparse.Namespace, place: Place) -> object:
         )
     if arguments.action != "list" and not arguments.name:
         raise InputError(f"secret {arguments.action} wants a NAME", hint="%aios secret -h")
-    opened(place)
+    if arguments.action in _NAMING:
+        _refuse_name(arguments.name)  # before anything is asked
+    if arguments.action != "list":
+        opened(place)
     return ACTIONS[arguments.action](arguments, place)
 
 
-def _list(_: argparse.Namespace, place: Place) -> Table[ShownSecret]:
-    rows = tuple(ShownSecret.of(row) for row in place.client.safe.secrets())
-    return Table(rows, _COLUMNS, "no secrets yet; %aios secret set NAME")
-
-
-@dataclass(frozen=True)
-class ShownSecret:
-    """A secret as the table shows it."""
-
-    name: str
-    owner: str
-    kind: str
-    version: int
-    changed: str
-    used: str
-    who: tuple[str, ...]
-    may: str
-
-    @classmethod
-    def of(cls, row: SecretRow) -> ShownSecret:
-        """Return the row as text."""
-        info, now = row.info, time.time()
-        used = "never"
-        if row.last_used_at is not None:
-            used = f"{format_duration(now - row.last_used_at)} ago, {row.last_used_by}"
-        return cls(
-            name=info.name,
-            owner=info.owner,
-            kind=info.kind.value,
-            version=info.version,
-            changed=f"{format_duration(max(0.0, now - info.changed_at))} ago",
-            used=used,
-            who=tuple(f"{share.to} ({share.right})" for share in info.shares),
-            may=row.may,
-        )
+def _list(_: argparse.Namespace, place: Place) -> object:
+    if is_live("") and place.namespace is not None:
+        return SafeAnswer(place.client)
+    rows: tuple[ShownSecret, ...] = ()
+    # Nothing is in a vault that is not there: nobody has to make one for that.
+    if place.client.safe.vault().state is not VaultState.ABSENT:
+        opened(place)
+        now = time.time()
+        rows = tuple(ShownSecret.of(row, now) for row in place.client.safe.secrets())
+    return Table(rows, SECRET_COLUMNS, "no secrets yet; %aios secret set NAME")
 
 
 def _set(arguments: argparse.Namespace, place: Place) -> Text:
-    _refuse_name(arguments.name)
     kind = _kind(arguments.kind)
     if kind is SecretClass.BROKER:
         raise InputError(
@@ -225,7 +199,6 @@ def _rotate(arguments: argparse.Namespace, place: Place) -> Text:
 
 
 def _import_ssh_key(arguments: argparse.Namespace, place: Place) -> Text:
-    _refuse_name(arguments.name)
     if not arguments.file:
         raise InputError(
             "import-ssh-key wants the private key's file", hint="--file ~/.ssh/id_ed25519"
@@ -309,6 +282,10 @@ ACTIONS: dict[str, Callable[[argparse.Namespace, Place], object]] = {
     "export": _export,
     "import": _import,
 }
+
+
+_NAMING = ("set", "import-ssh-key", "import")
+"""Those that give a secret its name; the others look for one."""
 
 
 def _value(arguments: argparse.Namespace) -> Secret:

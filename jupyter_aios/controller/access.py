@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 _UID_PREFIX = "uid:"
 _MAX_LATE_ROWS = 10_000
-_MAX_NAME_LENGTH = 200
+_MAX_NAME_LENGTH, _MAX_REASON_LENGTH = 200, 500
 """Of what a denied request names: the audit is not where strangers store things."""
 
 
@@ -143,10 +143,17 @@ class Gate:
             owner, name = UserId(params["owner"]), params["name"]
             return Admission(actor, secret=self._admit_to_secret(actor, rule, owner, name))
         owner = actor.user if rule.whose is Whose.ASKER else self._owner
-        name = (params.get("key") or params.get("name") or "")[:_MAX_NAME_LENGTH]
-        resource = self.resource(actor, rule.action, rule.kind, name, owner)
+        resource = self.resource(actor, rule.action, rule.kind, _named(params), owner)
         self.check(actor, rule.action, resource, rule.audit)
         return Admission(actor)
+
+    def note_refused(
+        self, rule: Rule, actor: Actor, params: Mapping[str, str], reason: str
+    ) -> None:
+        """Write down that a request was admitted and could not be granted all the same."""
+        resource = Resource(rule.kind, _named(params), actor.user)
+        decision = Decision(is_allowed=False, reason=reason[:_MAX_REASON_LENGTH])
+        self._note(actor, rule.action, resource, decision, rule.audit)
 
     def resource(
         self, actor: Actor, action: Action, kind: str, name: str, owner: UserId
@@ -256,6 +263,11 @@ class Gate:
                     raise
                 log.warning("the audit waits for the disk: %s", row)
                 self._late.append(row)
+
+
+def _named(params: Mapping[str, str]) -> str:
+    """Return what a path names, or an empty text."""
+    return (params.get("key") or params.get("name") or "")[:_MAX_NAME_LENGTH]
 
 
 def member_of(store: AccessStore, user: UserId, *, owner: UserId) -> Member:

@@ -144,10 +144,17 @@ def _guarded(gate: Gate) -> type[APIRoute]:
             async def guarded(request: Request) -> Response:
                 gate.in_flight += 1
                 try:
-                    request.state.admission = await run_in_threadpool(
+                    admission = await run_in_threadpool(
                         gate.admit, rule, request.scope, request.path_params
                     )
-                    return await handle(request)
+                    request.state.admission = admission
+                    try:
+                        return await handle(request)
+                    except errors.DeniedError as error:
+                        # A quota, a job's secret, a wrong key: what only the deed itself can know.
+                        told = rule, admission.actor, request.path_params, error.message
+                        await run_in_threadpool(gate.note_refused, *told)
+                        raise
                 except (RequestValidationError, HTTPException):
                     raise
                 except Exception as error:  # noqa: BLE001 - error_reply logs what is not ours

@@ -244,7 +244,7 @@ class Keeper:
             vault.add_slot(key, now=self._clock())
             for slot in old:
                 vault.remove_slot(slot)
-            self._locks_itself = self._locks_itself or new.kind is not KeyKind.KEYRING
+            self._locks_itself = self._locks_itself and new.kind is not KeyKind.KEYRING
             return self.status()
 
     def new_recovery_key(self, current: VaultKey) -> str:

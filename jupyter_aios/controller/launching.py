@@ -18,7 +18,7 @@ from jupyter_aios.core.entities import Resources
 from jupyter_aios.core.policy import Action, ActorKind, Resource
 from jupyter_aios.core.ports import AttemptRef
 from jupyter_aios.core.secrets import SecretClass
-from jupyter_aios.errors import AiosError, LockedError
+from jupyter_aios.errors import AiosError, LockedError, UnknownNameError
 from jupyter_aios.training.admission import permitted
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ FETCH_VARIABLE = "AIOS_FETCH_SOCKET"
 FETCH_FILE = "fetch.sock"
 JOBS_FOLDER = "jobs"
 """Beside the controller's own socket, a folder per attempt in it."""
+_MAX_RESOURCE_LENGTH = 200
 WAITS = "waits for the vault: %aios unlock"
 
 
@@ -76,7 +77,16 @@ class Launching:
         if self._keeper.is_open:
             actor = self._gate.actor(owner, ActorKind.LOCAL)
             for use in uses:
-                self._secrets.check_use(actor, use)
+                self._check_one(actor, use)
+
+    def _check_one(self, actor: Actor, use: SecretUse) -> None:
+        try:
+            self._secrets.check_use(actor, use)
+        except UnknownNameError as error:
+            if use.owner and use.owner != actor.user:
+                # Who looks for others' secrets leaves a trace, as by every other way.
+                self._note_search(actor, use, error.message)
+            raise
 
     def why_wait(self, job: Job) -> str:
         """Return why a job cannot be launched yet, or an empty text."""
@@ -209,6 +219,17 @@ class Launching:
         return self.folder / JOBS_FOLDER / f"{ref.job_id}-{ref.number}"
 
     # ---------------------------------------------------------------- who, and the audit
+
+    def _note_search(self, actor: Actor, use: SecretUse, message: str) -> None:
+        row = AuditRow(
+            at=self._clock(),
+            user=actor.user,
+            action=Action.SECRET_USE.value,
+            resource=f"secret:{use.owner}/{use.name}"[:_MAX_RESOURCE_LENGTH],
+            is_allowed=False,
+            reason=f"for a job: {message}"[:_MAX_RESOURCE_LENGTH],
+        )
+        self._gate.record(row, must_succeed=False)
 
     def _actor(self, job: Job) -> Actor:
         """The job's owner with the role of this moment."""

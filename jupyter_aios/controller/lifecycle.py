@@ -157,13 +157,13 @@ def run(home: Path, environ: Mapping[str, str], starter: Starter) -> None:
             if lock.is_current():
                 # Else another controller may have its socket here by now.
                 path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    (path.parent / JOBS_FOLDER).rmdir()
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()
             listener.close()
     finally:
         controller.close()
+        # Jobs' sockets have lain there until now.
+        for folder in (controller.launching.folder / JOBS_FOLDER, controller.launching.folder):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         lock.release()
     log.info("controller ends; jobs go on")
 

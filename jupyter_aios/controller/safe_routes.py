@@ -10,6 +10,7 @@ from fastapi import Depends, Query, Request, Response
 from jupyter_aios.controller.rights import Rights
 from jupyter_aios.controller.routes import reply
 from jupyter_aios.controller.secrets import Secrets
+from jupyter_aios.controller.tokens import TLS_PREFIX
 from jupyter_aios.core.entities import UserId
 from jupyter_aios.core.policy import Actor, Member
 from jupyter_aios.core.rights import (
@@ -190,7 +191,9 @@ def open_front(wish: FrontWish, request: Request) -> Response:
 
 def close_front(request: Request) -> Response:
     """Serve nobody else any more."""
-    return reply(request.app.state.serving.close())
+    client = request.client
+    is_over_it = client is not None and client.host.startswith(TLS_PREFIX)
+    return reply(request.app.state.serving.close(waits=not is_over_it))
 
 
 # -------------------------------------------------------------------- audit

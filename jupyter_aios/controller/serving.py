@@ -72,6 +72,7 @@ class Serving:
                 if wish.host == self._status.host and wish.port in (0, self._status.port):
                     return self._status
                 raise StateError(f"{self._status.url} is served already", hint="end that first")
+            self._join()
             if not 0 <= wish.port <= _MAX_PORT:
                 raise InputError(f"--port {wish.port}: 0 to {_MAX_PORT}", hint="--port 8443")
             names = wish.names or _own_names(wish.host)
@@ -101,16 +102,24 @@ class Serving:
             )
             return self._status
 
-    def close(self) -> FrontStatus:
-        """Serve nobody else any more. Idempotent."""
+    def close(self, *, waits: bool = True) -> FrontStatus:
+        """Serve nobody else any more. Idempotent.
+
+        `waits` until requests under way are answered; one that came over the front cannot.
+        """
         with self._guard:
-            if self._server is not None and self._thread is not None:
+            if self._server is not None:
                 self._server.should_exit = True
-                self._thread.join()
-            self._server = self._thread = None
+            if waits:
+                self._join()
             self._launching.permits = False
             self._status = FrontStatus(is_open=False)
             return self._status
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        self._server = self._thread = None
 
     def _load(self) -> Secret | None:
         try:

@@ -113,6 +113,7 @@ class SshAgent:
         self._may_use = may_use
         self._on_use = on_use
         self._signed_at: list[float] = []
+        self._left_out: set[str] = set()
 
     def answer(self, client: Client, message: bytes) -> bytes:
         """Return the reply to a message of at least one byte."""
@@ -136,7 +137,14 @@ class SshAgent:
         return _FAILURE
 
     def _allowed(self) -> list[tuple[str, SigningKey]]:
-        return [(name, key) for name, key in self._keys.items() if self._is_allowed(name)]
+        allowed = [(name, key) for name, key in self._keys.items() if self._is_allowed(name)]
+        left_out = self._keys.keys() - dict(allowed)
+        # ssh asks for the keys first, and ends where there is none: that is how a login is refused.
+        # Said once, until the key may be used again: a job that goes on trying fills no audit.
+        for name in sorted(left_out - self._left_out):
+            self._witness(name, "wants to log in: the key may not be used now", is_allowed=False)
+        self._left_out = left_out
+        return allowed
 
     def _is_allowed(self, name: str) -> bool:
         try:
@@ -155,7 +163,7 @@ class SshAgent:
             host_key = _host_of(client, login)
             is_for_key = login.key == blob and login.algorithm == key.algorithm(flags)
         except Damaged as error:
-            return self._refuse(name, f"asked to sign {error}")
+            return self._refuse(name, f"asked to sign what is no login here: {error}")
         detail = f"a login as {login.user[:_MAX_SHOWN]!r}"
         detail += f" to the host with the key {fingerprint(host_key)}" if host_key else ""
         if not is_for_key:

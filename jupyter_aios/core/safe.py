@@ -42,7 +42,8 @@ class VaultStatus:
     locks_at: float | None = None
     """When it locks itself unless it is used; None: not before the controller ends."""
     trouble: str = ""
-    """Why it cannot be opened at all, such as damage; empty when nothing is wrong."""
+    """Why it cannot be opened at all, such as damage, and after `; ` what to do; empty when nothing
+    is wrong."""
 
 
 @dataclass(frozen=True)

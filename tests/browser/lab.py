@@ -38,7 +38,11 @@ CHROMIUM_ARGUMENTS = [
     "--no-first-run",
 ]
 _DEADLINE_MS = 30_000
-_THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+THEMES = {
+    "light": "JupyterLab Light",
+    "dark": "JupyterLab Dark",
+    "contrast": "JupyterLab Dark High Contrast",
+}
 # The indicator beside the kernel's name says idle before the kernel is connected.
 _IDLE = """() => {
   const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
@@ -119,8 +123,8 @@ class Lab:
             return json.loads(body) if reply.status == http.client.OK else None
 
     def theme(self, name: str) -> None:
-        """Let pages that are opened from now on be `light` or `dark`."""
-        self._setting("themes", {"theme": _THEMES[name], "adaptive-theme": False})
+        """Let pages that are opened from now on be `light`, `dark` or of high `contrast`."""
+        self._setting("themes", {"theme": THEMES[name], "adaptive-theme": False})
 
     def url(self, notebook: str) -> str:
         """Return where a notebook is opened, in a workspace of its own, with nothing beside it."""
@@ -229,6 +233,16 @@ class Sheet:
         """Wait until the page has drawn what came into sight."""
         frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         self.page.evaluate(f"async () => {{ for (let i = 0; i < 3; i++) await {frame}; }}")
+
+    def wear(self, theme: str) -> None:
+        """Change the page's theme while it is open, as the Settings menu does."""
+        self.page.evaluate(
+            "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
+            THEMES[theme],
+        )
+        worn = self.page.locator(f"body[data-jp-theme-name='{THEMES[theme]}']")
+        worn.wait_for(state="attached")
+        self.painted()
 
     def shot(self, name: str) -> None:
         """Take a picture into AIOS_SCREENSHOTS, where it is asked for; the last view is on it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
@@ -10,12 +11,14 @@ import socket
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from jupyter_aios.client import Client
-from jupyter_aios.client.remote import Login, read_fingerprint
+from jupyter_aios.client.login import Login, read_fingerprint
 from jupyter_aios.controller.assembly import Controller, assemble
 from jupyter_aios.controller.blobs import FileBlobs
 from jupyter_aios.controller.http import create_server
@@ -35,6 +38,7 @@ from jupyter_aios.core.ports import AttemptRef
 from jupyter_aios.core.rights import FrontWish, TokenWish
 from jupyter_aios.core.safe import KeyKind, SecretPut, SecretShares, VaultKey, wrapped
 from jupyter_aios.core.secrets import Secret, SecretClass, SecretInfo, Share
+from jupyter_aios.core.wire import to_plain
 from jupyter_aios.errors import StorageError
 from jupyter_aios.testing.engines import FakeEngine
 from jupyter_aios.testing.examples import example_spec
@@ -86,6 +90,18 @@ class FullStore(MemoryStore):
     def _check(self) -> None:
         if self.is_full:
             raise StorageError("the disk is full", hint="%aios prune")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the application answered."""
+
+    status: int
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return json.loads(self.body)
 
 
 class Rig:
@@ -199,6 +215,38 @@ class Rig:
     def ref(self, job: Job) -> AttemptRef:
         """Return the name of the job's current attempt."""
         return AttemptRef(job.id, self.job(job).attempt)
+
+    def ask(self, uid: int, method: str, path: str, body: object = None) -> Reply:
+        """Return the application's reply to a request of this user id, as its socket knows it."""
+        return asyncio.run(self._ask(uid, method, path, body))
+
+    async def _ask(self, uid: int, method: str, path: str, body: object) -> Reply:
+        raw, _, query = path.partition("?")
+        content = b"" if body is None else json.dumps(to_plain(body)).encode()
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "scheme": "http",
+            "method": method,
+            "path": unquote(raw),
+            "raw_path": raw.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(b"content-type", b"application/json")],
+            "client": (f"uid:{uid}", 0),
+            "server": ("localhost", None),
+        }
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.controller.app(scope, receive, send)
+        return Reply(sent[0]["status"], b"".join(part.get("body", b"") for part in sent))
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:

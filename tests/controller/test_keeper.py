@@ -25,6 +25,7 @@ from jupyter_aios.errors import (
     StorageError,
 )
 from jupyter_aios.vault import Anchor, KeyFile, RecoveryKey
+from tests.controller.rig import wait_for
 from tests.vault.test_slots import MemoryKeyring, keyring_of
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Desk:
 @pytest.fixture(autouse=True)
 def _headless() -> Iterator[None]:
     """Have no keyring, whatever this machine has."""
-    with keyring_of(keyring.backends.fail.Keyring()):
+    with keyring_of(keyring.backends.fail.Keyring()):  # type: ignore[no-untyped-call]
         yield
 
 
@@ -360,6 +361,7 @@ def test_a_service_makes_its_vault_and_opens_it_at_every_start(tmp_path: Path) -
         (b"\nopen\n", 0o600, "the first line of {path} is empty", "write the passphrase there"),
         (None, 0, "AIOS_PASSPHRASE_FILE={path} cannot be read: No such file", "unset"),
     ],
+    ids=["for all", "for the group", "empty", "missing"],
 )
 def test_a_passphrase_file_that_does_not_do_is_told_and_nothing_is_made(
     tmp_path: Path, content: bytes | None, mode: int, told: str, hint: str
@@ -478,8 +480,7 @@ def test_commits_that_are_told_out_of_order_leave_the_newest_anchored(desk: Desk
     vault.on_commit = late
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(desk.put, "FIRST")
-        while len(vault.list()) < 1:
-            pass
+        wait_for(vault.list)
         desk.put("SECOND")
         first.result()
     assert [anchor.generation for anchor in desk.seen] == [2, 3, 5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -64,6 +65,10 @@ class Cell:
     """The traceback as it is shown, without colours."""
     status: str = ""
     """The last state of what is updated in place."""
+    answers: list[str] = field(default_factory=list)
+    """What the person will type, one answer per question."""
+    asked: list[str] = field(default_factory=list)
+    """The questions, all of which the frontend was told to show no answer to."""
     is_over: bool = False
 
     @property
@@ -85,13 +90,24 @@ class Cell:
         return self.until(lambda cell: cell.is_over, "the cell ends")
 
     def _read_one(self) -> None:
+        if self.answers:
+            self._answer()
         try:
-            message = self.kernel.client.get_iopub_msg(timeout=1)
+            # Who waits for an answer says nothing meanwhile.
+            message = self.kernel.client.get_iopub_msg(timeout=0.02 if self.answers else 1)
         except queue.Empty:
             assert self.kernel.is_alive, f"the kernel has died: {self}"
             return
         if message["parent_header"].get("msg_id") == self.message:
             self._take(message["msg_type"], message["content"])
+
+    def _answer(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            question = self.kernel.client.get_stdin_msg(timeout=0)
+            assert question["parent_header"].get("msg_id") == self.message
+            assert question["content"]["password"], f"{question['content']['prompt']} is echoed"
+            self.asked.append(question["content"]["prompt"].removesuffix(": "))
+            self.kernel.client.input(self.answers.pop(0))
 
     def _take(self, kind: str, content: dict[str, Any]) -> None:
         if kind == "stream":
@@ -142,14 +158,21 @@ class Kernel:
         """True while the process lives."""
         return bool(self.manager.is_alive())
 
-    def begin(self, code: str) -> Cell:
-        """Start a cell."""
-        return Cell(self, self.client.execute(code))
+    def begin(self, code: str, *typed: str) -> Cell:
+        """Start a cell; without anything to be typed the frontend has no keyboard."""
+        message = self.client.execute(code, allow_stdin=bool(typed))
+        return Cell(self, message, answers=list(typed))
 
     def run(self, *cells: str) -> Cell:
         """Run cells one after the other, and return the last one."""
         for code in cells:
             cell = self.begin(code).end()
+        return cell
+
+    def answer(self, code: str, *typed: str) -> Cell:
+        """Run a cell and type what it asks for, unseen; all of it is asked for."""
+        cell = self.begin(code, *typed).end()
+        assert not cell.answers, f"{len(cell.answers)} answers were not asked for: {cell}"
         return cell
 
     def value(self, expression: str) -> str:

@@ -161,8 +161,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     yield folder
     # A process gives up its memory, by which it is counted, a moment before its files.
     end = time.monotonic() + 5
-    while (done := subprocess.run(["umount", folder], check=False)).returncode:
-        assert time.monotonic() < end, done
+    while subprocess.run(["umount", folder], check=False).returncode:
+        assert time.monotonic() < end, f"{folder} is busy"
         time.sleep(0.05)
 
 

@@ -296,7 +296,7 @@ def test_a_locked_keyring_is_told(desktop: MemoryKeyring) -> None:
 class PlainChain(ChainerBackend):
     """What `keyring` makes of a machine that has plain files and nothing else."""
 
-    backends = (PlaintextKeyring(),)
+    backends: tuple[KeyringBackend, ...] = (PlaintextKeyring(), PlaintextKeyring())
 
 
 @pytest.mark.parametrize("backend", [keyring.backends.fail.Keyring, PlaintextKeyring, PlainChain])
@@ -316,7 +316,7 @@ def test_a_desktop_s_keyring_is_usable(desktop: MemoryKeyring) -> None:
 
 
 def test_a_desktop_s_keyring_is_usable_before_plain_files(desktop: MemoryKeyring) -> None:
-    chain = PlainChain()
+    chain = PlainChain()  # type: ignore[no-untyped-call]
     chain.backends = (desktop, PlaintextKeyring())
     with keyring_of(chain):
         Keyring("home").made_material()

@@ -104,7 +104,8 @@ class Secrets:
             may = self._may(actor, info)
             if may:
                 at, by = self._last_use(info) or (None, "")
-                found.append(SecretRow(info, may, at, by))
+                # Who else runs jobs with it is its owner's business.
+                found.append(SecretRow(info, may, at, by if may == "own" else ""))
         return tuple(sorted(found, key=lambda row: (row.info.owner, row.info.name)))
 
     def _may(self, actor: Actor, info: SecretInfo) -> str:

@@ -123,7 +123,7 @@ class SecretRow:
     """What you may do with it: `own`, `read` or `use`."""
     last_used_at: float | None = None
     last_used_by: str = ""
-    """Who, and in which job."""
+    """Who, and in which job; told to the owner only."""
 
 
 def wrapped(secret: Secret) -> str:

@@ -47,7 +47,8 @@ class AiosMagics(Magics):
         """Look at and steer training jobs: `%aios VERB`; `%aios` says where one is.
 
         Verbs: status, jobs, nodes, attach, logs, cancel, pull, push, interrupt, rerun, prune,
-        restart, doctor, allocate.
+        restart, doctor, allocate, unlock, lock, passwd, vault, secret, login, logout, grant, token,
+        audit.
         `%aios -h` lists them, `%aios VERB -h` explains one.
         """
         from jupyter_aios.commands import tree

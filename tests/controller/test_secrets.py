@@ -340,6 +340,15 @@ def test_a_list_tells_who_used_a_secret_last_however_often_a_longer_name_was(rig
     assert (rows["NEVER"].last_used_at, rows["NEVER"].last_used_by) == (None, "")
 
 
+def test_who_used_a_secret_is_told_to_its_owner_only(rig: Rig) -> None:
+    rig.put_secret("TOKEN", VALUE, shares=(Share("user:eve"),))
+    read, resource = Action.SECRET_READ.value, "secret:ada/TOKEN"
+    rig.store.add_audit(AuditRow(5.0, BOB, read, resource, is_allowed=True, reason="job j1: own"))
+    for_eve, for_me = (rig.secrets.rows(rig.actor(who))[0] for who in (UserId("eve"), ME))
+    assert (for_me.last_used_at, for_me.last_used_by) == (5.0, "bob, job j1")
+    assert (for_eve.last_used_at, for_eve.last_used_by) == (5.0, "")
+
+
 # ------------------------------------------------------------------------ files of their own
 
 

@@ -213,6 +213,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield home
 
 
+def unlock(client: Client) -> None:
+    """Open the vault; the first to ask makes it."""
+    key = client.home.parent / "key"
+    if not key.exists():
+        key.write_text("ab" * 32)
+        key.chmod(0o600)
+    client.safe.unlock(VaultKey(KeyKind.KEY_FILE, str(key)))
+
+
 def ssh_key() -> bytes:
     """Return a private key as ssh-keygen writes it."""
     key = Ed25519PrivateKey.generate()
@@ -244,10 +253,8 @@ def words_of(state: SafeState) -> str:
 def test_no_value_is_in_any_message_state_page_or_text(
     home: Path, displayed: list[tuple[dict[str, Any], bool]]
 ) -> None:
-    safe, key = Client(home).safe, home.parent / "key"
-    key.write_text("ab" * 32)
-    key.chmod(0o600)
-    safe.unlock(VaultKey(KeyKind.KEY_FILE, str(key)))
+    safe = Client(home).safe
+    unlock(Client(home))
     values = {"HF_TOKEN": PLANTED, "DEPLOY": ssh_key(), "HUB": PLANTED[::-1]}
     hub = "http://127.0.0.1:9/models/"
     safe.put_secret("HF_TOKEN", SecretPut(wrapped(Secret(values["HF_TOKEN"]))))
@@ -289,6 +296,7 @@ def test_a_list_in_a_shell_is_a_table_and_in_a_notebook_without_frontend_too(hom
 
 def test_a_locked_vault_is_not_asked_for_its_secrets(home: Path) -> None:
     client = Client(home)
+    unlock(client)
     client.safe.lock()
     listed = AuditQuery(action="secret:list", limit=1000)
     before = len(client.safe.audit(listed).rows)
@@ -300,7 +308,7 @@ def test_a_locked_vault_is_not_asked_for_its_secrets(home: Path) -> None:
 
 def test_a_vault_that_is_locked_in_the_middle_is_told_as_locked(home: Path) -> None:
     client = Client(home)
-    client.safe.unlock(VaultKey(KeyKind.KEY_FILE, str(home.parent / "key")))
+    unlock(client)
     told: Callable[[], Any] = client.safe.vault
     asked: list[VaultState] = []
 

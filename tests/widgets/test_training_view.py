@@ -249,6 +249,23 @@ def test_a_controller_that_is_lost_ends_the_wait_and_is_told_in_the_view(
     assert "text/html" in displayed[-1][0]
 
 
+def test_a_view_that_cannot_be_drawn_ends_the_wait_with_what_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_: TrainingModel) -> bytes:
+        raise ValueError("cannot be drawn")
+
+    monkeypatch.setattr(static, "picture", broken)
+    client = FakeClient(jobs_here=[DONE], replies=[(RUNNING, losses(3)), (DONE, [])])
+    view = View(TrainingModel(RUNNING))
+    view.show()
+    feeder = following.Feeder(client, RUNNING, view)
+    feeder.start()
+    eventually(lambda: not feeder.is_running, "nobody waits any more", 10)
+    with pytest.raises(ValueError, match="cannot be drawn"):
+        feeder.wait()
+
+
 def test_a_view_of_a_job_follows_it_in_the_background(
     displayed: list[tuple[dict[str, Any], bool]],
 ) -> None:
@@ -311,6 +328,11 @@ def test_the_picture_is_small_transparent_and_the_same_in_the_page() -> None:
 
 def test_without_curves_there_is_no_picture() -> None:
     assert set(static.bundle(view_of().model, 1010.0, "p")) == {"text/plain", "text/html"}
+
+
+def test_a_metric_s_name_is_no_formula() -> None:
+    costs = record(EventKind.METRICS, step=1, metrics={r"$\frac$ of $x_$": 1.0})
+    assert static.picture(view_of(costs).model).startswith(b"\x89PNG")
 
 
 def test_a_value_that_is_no_number_does_not_break_the_picture() -> None:

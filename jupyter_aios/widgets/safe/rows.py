@@ -51,7 +51,7 @@ class ShownSecret:
         """Return the row as text."""
         info, used = row.info, "never"
         if row.last_used_at is not None:
-            used = f"{_ago(row.last_used_at, now)}, {row.last_used_by}"
+            used = ", ".join(filter(None, (_ago(row.last_used_at, now), row.last_used_by)))
         return cls(
             name=info.name,
             owner=info.owner,

@@ -74,9 +74,13 @@ class Feeder:
             with self._view.lock:
                 told = error.message if isinstance(error, AiosError) else repr(error)
                 self._view.model.trouble = f"this view has stopped: {told}"
-        finally:
+        try:
             self._view.publish()
             self._view.settle()
+        except Exception as error:  # noqa: BLE001 - the thread that waits raises it
+            self._error = self._error or error
+        finally:
+            # A view that cannot be drawn must not keep the cell for ever.
             self._done.set()
 
     def _read(self) -> None:

@@ -116,3 +116,5 @@ def _draw(axes: Axes, members: list[Series], first_colour: int) -> None:
         spine.set_color(GREY)
     legend = axes.legend(fontsize=8, frameon=False, labelcolor=GREY, loc="best")
     legend.get_frame().set_alpha(0)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # people's names, in which two dollars are no formula

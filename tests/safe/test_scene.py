@@ -133,7 +133,7 @@ def submit_and_revoke(scene: Scene, sshd: Sshd) -> None:
     team, left = scene.team, scene.left
     (left / "login.json").write_text(json.dumps(sshd.command(options=LOG_IN_AS_SSH_DOES)))
     lent = f"--secret {team.runs}/GPU_KEY --secret CONTROL"
-    others = f"{team.client.hello().pid} {team.serving.child.pid}"
+    others = f"{team.client.hello().pid} {team.serving.pid}"
     team.eve(f"submit {LOOKING} --name look --detach {lent} -- {left} {team.home} {others}")
     eventually(lambda: "looked" in printed(team.student, "look"), "it has looked around")
     team.teacher("secret share GPU_KEY --nobody")
@@ -177,7 +177,7 @@ def test_the_job_looked_where_it_could_and_could_not_look_where_the_key_is(scene
     readable = {pid for pid, told in scene.seen.items() if told["memory"]}
     assert readable == ({me, above[0]} if may_look_into_others() else {me})
     # In the terminal the passphrase was typed.
-    terminal = scene.team.serving.child.pid
+    terminal = scene.team.serving.pid
     for pid in (controller, agent, terminal):
         assert scene.seen[pid] == {"environ": False, "cmdline": True, "memory": False}
         assert {path.name for path in (scene.left / f"process-{pid}").iterdir()} == {"cmdline"}
